@@ -1,0 +1,105 @@
+"""What the node costs: size, start, heap, and time per pack by stage; prints one JSON line.
+
+    .venv/bin/python bench/firmware.py [--heap 384k]
+
+Size is that of the application compiled by mpy-cross (31-bit small integers, as for an ESP32). Start and heap are those of an
+emulated board that runs the compiled files, from the start of its process to the gateway's first answer 2.04. The stages run
+on the MicroPython VM in a heap of 384 KiB: encode (a pack of eight readings), protect (OSCORE), journal (append and settle on
+littlefs in a file). All is CPU or wall time of this machine; an ESP32 is slower by a factor that only a board can tell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+# In place of this folder, where this very file is called `firmware`.
+sys.path[0] = str(ROOT / "tests")
+
+from firmware.update.emulated import EmulatedBoard, until  # noqa: E402 - the path to it is set above
+from firmware.update.gateway import Gateway  # noqa: E402 - as above
+from firmware.update.test_update_of_a_board import free_port  # noqa: E402 - as above
+
+from andon_workbench.bundle.build import compile_package  # noqa: E402 - as above
+from andon_workbench.bundle.format import Bundle  # noqa: E402 - as above
+
+
+def install(folder: Path) -> tuple[dict[str, bytes], int]:
+    """Compile what goes onto a board into a folder; returns the application's files and the size of the base."""
+    base = 0
+    app: dict[str, bytes] = {}
+    for package in ("andon_node", "andon_base"):
+        files = compile_package(ROOT / "firmware", "1.0.0", package=package)
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        if package == "andon_node":
+            app = files
+        else:
+            base = sum(map(len, files.values()))
+    for name in ("boot.py", "main.py"):
+        (folder / name).write_bytes((ROOT / "firmware" / name).read_bytes())
+    return app, base
+
+
+async def start(folder: Path, firmware: Path, heap: str) -> dict[str, Any]:
+    """Start a board twice (the first start makes its flash); measure the second."""
+    async with Gateway() as gateway, EmulatedBoard(folder, firmware, gateway.port, free_port(), heap=heap) as board:
+        await until(lambda: gateway.telemetry.packs, 30, board)
+        times = []
+        for _ in range(5):
+            await board.power_cut()
+            seen = len(gateway.telemetry.packs)
+            began = time.monotonic()
+            await board.power_on()
+            await until(lambda seen=seen: len(gateway.telemetry.packs) > seen, 30, board)
+            times.append(time.monotonic() - began)
+        _, health = await gateway.ask(board.port, 1, "health")
+        return {"boot_to_first_pack_s": round(sorted(times)[2], 3), "heap_free": (health or {}).get("heap_free")}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--heap", default="384k")
+    heap = parser.parse_args().heap
+    with tempfile.TemporaryDirectory() as scratch:
+        firmware = Path(scratch) / "firmware"
+        app, base = install(firmware)
+        board = Path(scratch) / "board"
+        board.mkdir()
+        report: dict[str, Any] = {
+            "heap": heap,
+            "app_mpy_bytes": sum(map(len, app.values())),
+            "app_files": len(app),
+            "bundle_bytes": len(Bundle("1.0.0", app).encode()),
+            "base_mpy_bytes": base,
+            **asyncio.run(start(board, firmware, heap)),
+        }
+        stages = subprocess.run(
+            [
+                str(Path(sys.executable).with_name("micropython")),
+                "-X",
+                "heapsize=384k",
+                ROOT / "bench/firmware_stages.py",
+            ],
+            env={"MICROPYPATH": f"{firmware}:{ROOT / 'firmware/sim'}:.frozen"},
+            cwd=scratch,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        report["stages"] = json.loads(stages.stdout) if stages.returncode == 0 else stages.stdout + stages.stderr
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

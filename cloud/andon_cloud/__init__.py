@@ -1,0 +1,1 @@
+"""Andon cloud: telemetry store, registry, relay commands and the live console."""

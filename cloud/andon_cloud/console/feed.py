@@ -1,0 +1,150 @@
+"""What the console's pages ask of the rest of the cloud, and nothing else.
+
+Pages depend on `ConsoleFeed` only; `live_feed.py` answers it from the telemetry store, the registry and the commands.
+Times are milliseconds since the epoch, UTC; temperatures degC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from andon_cloud.commands.lifecycle import FINAL, CommandStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from andon_cloud.console.rates import Point
+    from andon_cloud.console.state import Condition
+
+
+class FeedError(Exception):
+    """Base of what a feed can fail with; the message is shown to the person at the console."""
+
+
+class FeedUnavailableError(FeedError):
+    """The data cannot be had now; the console keeps the last values and tries again."""
+
+
+class UnknownMachineError(FeedError):
+    """No machine of that id is registered."""
+
+
+class CommandRefusedError(FeedError):
+    """The relay command was not taken; nothing will be switched."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandView:
+    """One relay command and the time at which it reached each state (its audit trail)."""
+
+    id: str
+    relay: int
+    state: bool
+    status: CommandStatus
+    lease_s: int
+    reason: str
+    actor: str
+    created_ms: int
+    times: Mapping[CommandStatus, int] = field(default_factory=dict)
+    detail: str = ""
+
+    @property
+    def final(self) -> bool:
+        """Whether the command will not change any more."""
+        return self.status in FINAL
+
+
+@dataclass(frozen=True, slots=True)
+class RelayView:
+    """One relay of a machine: what its contact says, and what was last asked of it."""
+
+    channel: int
+    closed: bool | None
+    command: CommandView | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether a command is still on its way."""
+        return self.command is not None and not self.command.final
+
+
+@dataclass(frozen=True, slots=True)
+class MachineView:
+    """One machine as its tile shows it."""
+
+    id: str
+    name: str
+    kind: str
+    site: str
+    area: str
+    line: str
+    condition: Condition
+    temperature_c: float | None = None
+    temperature_trend: tuple[Point, ...] = ()
+    cycles_total: int | None = None
+    cycles_per_min: float | None = None
+    relays: tuple[RelayView, ...] = ()
+    last_seen_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayView:
+    """One gateway and whether its command stream is open."""
+
+    id: str
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FactoryView:
+    """The whole factory at one moment."""
+
+    taken_ms: int
+    machines: tuple[MachineView, ...] = ()
+    gateways: tuple[GatewayView, ...] = ()
+    readings_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineDetail:
+    """The longer story of one machine: history and commands, newest command first."""
+
+    machine: MachineView
+    span_s: int
+    temperature: tuple[Point, ...] = ()
+    cycles: tuple[Point, ...] = ()
+    cycles_window_s: int = 60
+    commands: tuple[CommandView, ...] = ()
+
+
+class ConsoleFeed(Protocol):
+    """Source of everything the console shows. Every method may raise `FeedUnavailableError`."""
+
+    async def factory(self) -> FactoryView:
+        """All machines as they are now. Called once a second for all viewers together."""
+
+    async def machine(self, machine_id: str, span_s: int) -> MachineDetail:
+        """One machine with its last `span_s` seconds.
+
+        Raises:
+            UnknownMachineError: no such machine.
+        """
+
+    async def switch_relay(
+        self, machine_id: str, relay: int, *, state: bool, lease_s: int, reason: str, actor: str
+    ) -> CommandView:
+        """Issue a relay command; returns as soon as it is durably queued.
+
+        Args:
+            machine_id: The machine.
+            relay: Channel of the relay.
+            state: True closes the contact, False opens it.
+            lease_s: Seconds after which the node puts the relay back into its safe state, 1 to 86,400.
+            reason: Why, in the person's words; kept in the audit log.
+            actor: Who; kept in the audit log.
+
+        Raises:
+            UnknownMachineError: no such machine.
+            CommandRefusedError: not a command that can be carried out.
+        """

@@ -1,0 +1,93 @@
+"""How the console says things: icons and words for states, numbers and commands. Pure functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from andon_cloud.commands.lifecycle import CommandStatus
+from andon_cloud.console.state import MachineState, age_text
+
+if TYPE_CHECKING:
+    from andon_cloud.console.feed import CommandView, MachineView, RelayView
+
+
+class Sign(NamedTuple):
+    """A word and an icon: a state is never told by colour alone."""
+
+    word: str
+    icon: str
+
+
+STATE_SIGNS = {
+    MachineState.RUNNING: Sign("Running", "play_arrow"),
+    MachineState.IDLE: Sign("Idle", "hourglass_empty"),
+    MachineState.STOPPED: Sign("Stopped", "pan_tool"),
+    MachineState.FAULT: Sign("Fault", "warning"),
+    MachineState.OFFLINE: Sign("Offline", "wifi_off"),
+}
+
+COMMAND_SIGNS = {
+    CommandStatus.QUEUED: Sign("Queued", "schedule"),
+    CommandStatus.SENT: Sign("Sent", "north_east"),
+    CommandStatus.ACKNOWLEDGED: Sign("Acknowledged", "done"),
+    CommandStatus.CONFIRMED: Sign("Confirmed", "done_all"),
+    CommandStatus.EXPIRED: Sign("Expired", "timer_off"),
+    CommandStatus.FAILED: Sign("Failed", "error_outline"),
+}
+
+NOTHING = "\u2013"
+
+
+def number(value: float | None, decimals: int = 0) -> str:
+    """A number with thin spaces between thousands, or a dash when there is none."""
+    if value is None:
+        return NOTHING
+    return f"{value:,.{decimals}f}".replace(",", "\u202f")
+
+
+_THREE_DIGITS = 100
+
+
+def rate(per_period: float | None) -> str:
+    """A rate with as many decimals as are worth reading."""
+    if per_period is None:
+        return NOTHING
+    return number(per_period, 0 if per_period >= _THREE_DIGITS else 1)
+
+
+def place(machine: MachineView) -> str:
+    """The machine's place in the ISA-95 hierarchy, widest first."""
+    return f"{machine.site} \u203a {machine.area} \u203a {machine.line}"
+
+
+def contact(closed: bool | None) -> str:  # noqa: FBT001 - the contact's state is the whole argument
+    """What the relay's contact does to the machine."""
+    if closed is None:
+        return "Contact not reported yet"
+    return "Closed: machine may run" if closed else "Open: machine stopped"
+
+
+def relay_line(relay: RelayView) -> str:
+    """Actual state of the relay, and the commanded one while they differ."""
+    command = relay.command
+    if command is not None and relay.pending and command.state != relay.closed:
+        return f"{contact(relay.closed)} · commanded: {'close' if command.state else 'open'}"
+    return contact(relay.closed)
+
+
+def command_line(command: CommandView | None, now_ms: int) -> str:
+    """The last command in one line: state, what, by whom, how long ago."""
+    if command is None:
+        return "No command yet"
+    reached_ms = command.times.get(command.status, command.created_ms)
+    what = "close" if command.state else "open"
+    line = f"{COMMAND_SIGNS[command.status].word}: {what} · {command.actor} · {age_text(reached_ms, now_ms)}"
+    return f"{line} · {command.detail}" if command.detail and command.final else line
+
+
+def lease(seconds: int) -> str:
+    """A lease for people: `8 h`, `30 min`, `45 s`."""
+    for unit_s, unit in ((3600, "h"), (60, "min")):
+        if seconds >= unit_s and seconds % unit_s == 0:
+            return f"{seconds // unit_s} {unit}"
+    return f"{seconds} s"

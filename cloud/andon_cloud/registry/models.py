@@ -1,0 +1,46 @@
+"""Tables of the registry. The hierarchy is ISA-95's: site > area > line > machine."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Float, ForeignKey, Integer, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from andon_cloud.db.base import Base
+
+
+class Machine(Base):
+    """A machine and its place in the plant."""
+
+    __tablename__ = "machines"
+
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    kind: Mapped[str] = mapped_column(String(63))
+    site: Mapped[str] = mapped_column(String(63))
+    area: Mapped[str] = mapped_column(String(63))
+    line: Mapped[str] = mapped_column(String(63))
+    ideal_cycle_s: Mapped[float | None] = mapped_column(Float)
+    created_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class Gateway(Base):
+    """A gateway; of its token only the SHA-256 is kept."""
+
+    __tablename__ = "gateways"
+
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    assets_version: Mapped[int] = mapped_column(Integer, default=1)
+    created_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class Node(Base):
+    """A node on a machine, served by a gateway. One node per machine: its relay n is channel n of that node."""
+
+    __tablename__ = "nodes"
+
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    machine_id: Mapped[str] = mapped_column(ForeignKey("machines.id", ondelete="RESTRICT"), unique=True)
+    gateway_id: Mapped[str] = mapped_column(ForeignKey("gateways.id", ondelete="RESTRICT"), index=True)
+    created_ms: Mapped[int] = mapped_column(BigInteger)

@@ -1,0 +1,116 @@
+"""Blockwise transfer on the server's side (RFC 7959): long responses in blocks, long requests from blocks."""
+
+from binascii import crc32
+
+from andon_node.coap import message as coap
+
+# Our largest block: exponent 5, 512 bytes. A response up to a whole message goes out in one piece unless the client
+# asks for blocks.
+_SZX = 5
+_WHOLE = 1024
+MAX_BODY = 8192
+
+
+class Blocks:
+    """One long response is kept until its last block was fetched, and one long request while it comes in."""
+
+    def __init__(self):
+        self._kept = None
+        self._upload = None
+
+    def cut(self, request, source, response):
+        """Make a response fit: its first block, or the block that was asked for."""
+        if isinstance(response.payload, str):
+            response.payload = response.payload.encode()
+        block2 = request.option(coap.BLOCK2)
+        if response.code != coap.CONTENT or (block2 is None and len(response.payload) <= _WHOLE):
+            return response
+        number, _, szx = _parse(block2)
+        if szx == 7:
+            return _refuse(response, coap.BAD_REQUEST, "Block2: size exponent 7 is reserved")
+        if len(response.payload) > 16 << min(szx, _SZX):
+            self._kept = (source, request.values(coap.URI_PATH), response)
+        return self._block(response, number, min(szx, _SZX))
+
+    def cached(self, request, source):
+        """Return a later block of a response that is being fetched, None where this is nothing of that kind."""
+        block2 = request.option(coap.BLOCK2)
+        kept = self._kept
+        if block2 is None or kept is None or request.code != coap.GET:
+            return None
+        number, _, szx = _parse(block2)
+        if number == 0 or szx == 7 or kept[0] != source or kept[1] != request.values(coap.URI_PATH):
+            return None
+        return self._block(kept[2], number, min(szx, _SZX))
+
+    def _block(self, whole, number, szx):
+        size = 16 << szx
+        start = number * size
+        total = len(whole.payload)
+        response = type(whole)(whole.code, whole.payload[start : start + size], whole.content_format, whole.max_age)
+        if start and start >= total:
+            return _refuse(response, coap.BAD_REQUEST, "Block2: the representation ends before that")
+        more = start + size < total
+        if not more and self._kept is not None and self._kept[2] is whole:
+            self._kept = None
+        response.extra = [
+            (coap.ETAG, crc32(whole.payload).to_bytes(4, "big")),
+            (coap.BLOCK2, coap.uint(number << 4 | more << 3 | szx)),
+            (coap.SIZE2, coap.uint(total)),
+        ]
+        response.observable = whole.observable
+        return response
+
+    def assemble(self, request, source):
+        """Take a block of a long request.
+
+        Returns:
+            The answer to this block, or None when `request.payload` is complete.
+        """
+        block1 = request.option(coap.BLOCK1)
+        if block1 is None:
+            return None
+        number, more, szx = _parse(block1)
+        size = 16 << szx
+        if szx == 7 or (more and len(request.payload) != size) or len(request.payload) > size:
+            return _answer(coap.BAD_REQUEST, block1, "Block1: the block has not the size that it says")
+        path = request.values(coap.URI_PATH)
+        if number == 0:
+            self._upload = (source, path, bytearray())
+        upload = self._upload
+        if upload is None or upload[0] != source or upload[1] != path or len(upload[2]) != number * size:
+            return _answer(coap.REQUEST_ENTITY_INCOMPLETE, block1, "Block1: begin again with block 0")
+        if len(upload[2]) + len(request.payload) > MAX_BODY:
+            self._upload = None
+            return _answer(coap.REQUEST_ENTITY_TOO_LARGE, block1, "at most %d bytes" % MAX_BODY)
+        upload[2].extend(request.payload)
+        if more:
+            return _answer(coap.CONTINUE, block1, b"")
+        request.payload = bytes(upload[2])
+        self._upload = None
+        return None
+
+
+def _parse(value):
+    """Return (number, more, size exponent) of a block option [2.2]; of none: (0, 0, ours)."""
+    if value is None:
+        return 0, 0, _SZX
+    number = int.from_bytes(value, "big")
+    return number >> 4, number >> 3 & 1, number & 7
+
+
+def _answer(code, block1, text):
+    from andon_node.coap.endpoint import Response
+
+    response = Response(code, text)
+    response.extra = [(coap.BLOCK1, block1)]
+    return response
+
+
+def _refuse(response, code, text):
+    response.code = code
+    response.payload = text
+    response.content_format = None
+    response.max_age = None
+    response.observable = False
+    return response

@@ -1,0 +1,228 @@
+"""The configuration on flash: the last good one, and at most one candidate that must prove itself.
+
+config.json is the last good document. A new one is kept as candidate.0 and the node starts again; each start with it counts
+by renaming it to candidate.1, candidate.2, ... before it is used. Once the node has reached its gateway with it, it becomes
+config.json, by one rename. Otherwise it is removed, at the latest after some starts or when its time is over.
+"""
+
+import asyncio
+import json
+import os
+
+import machine
+
+from andon_node import config, flash
+from andon_node.coap import message as coap
+from andon_node.coap.endpoint import Response
+
+_JSON = 50
+_STARTS = 3
+_RESET_MS = 1000
+_POLL_MS = 250
+_CANDIDATE = "candidate.%d"
+_REFUSED = "config-refused.txt"
+_KEY = "site_key.hex"
+# Signatures of other things by the same key are worth nothing here.
+_SIGNED = b"andon config\n"
+# What anyone who may write the configuration may change, whatever the node's outputs do.
+_FREE = ("revision", "wifi", "gateway", "coap_port", "pack_ms", "journal_bytes", "trial_s")
+# What decides about the outputs by itself. With interlocks, everything that is not free does: they depend on readings.
+_OUTPUTS = ("relays", "interlocks", "hold_s", "lease_max_s", "board")
+
+
+class ConfigStore:
+    """Loads, replaces and rolls back the configuration.
+
+    Args:
+        path: The last good document.
+
+    Attributes:
+        reset: Starts the node again.
+        trial: Whether the running document has still to prove itself.
+        refused: Why the last candidate was rolled back, or None.
+    """
+
+    def __init__(self, path="config.json"):
+        self._path = path
+        self._running = path
+        self.trial = False
+        self.refused = None
+        self.reset = machine.reset
+        self._restart = None
+        try:
+            with open(_REFUSED) as file:
+                self.refused = file.read()
+        except (OSError, UnicodeError):
+            pass
+
+    def load(self):
+        """Return the checked configuration to run with.
+
+        Raises:
+            ConfigError: There is no usable document.
+        """
+        for starts in range(_STARTS, -1, -1):
+            name = _CANDIDATE % starts
+            if not _exists(name):
+                continue
+            if starts == _STARTS:
+                self._refuse(name, "%d starts did not reach the gateway" % _STARTS)
+                continue
+            try:
+                # Counted before it is used.
+                os.rename(name, _CANDIDATE % (starts + 1))
+                self._running = _CANDIDATE % (starts + 1)
+                settings = config.load(self._running)
+            except (config.ConfigError, OSError) as error:
+                self._refuse(self._running, str(error))
+                continue
+            self.trial = True
+            return settings
+        self._running = self._path
+        return config.load(self._path)
+
+    def _refuse(self, name, reason):
+        print("config: rolled back:", reason)
+        self.refused = "rolled back: " + reason
+        try:
+            flash.write_atomically(_REFUSED, self.refused)
+            os.remove(name)
+        except OSError as error:
+            print("config:", error)
+
+    def confirm(self):
+        """The gateway was reached: the candidate is the last good one from now on."""
+        os.rename(self._running, self._path)
+        self._running = self._path
+        self.trial = False
+        self.refused = None
+        if _exists(_REFUSED):
+            os.remove(_REFUSED)
+
+    async def try_out(self, reached, limit_ms, clock):
+        """Confirm the candidate as soon as `reached()`, or roll it back after `limit_ms` and start again."""
+        if not self.trial:
+            return
+        while clock.monotonic_ms() < limit_ms:
+            if reached():
+                self.confirm()
+                print("config: confirmed")
+                return
+            await asyncio.sleep_ms(_POLL_MS)
+        self._refuse(self._running, "the gateway was not reached within %d s" % (limit_ms // 1000))
+        self.reset()
+
+    async def handle(self, request, path):
+        """Serve /config."""
+        if path != [b"config"]:
+            return Response(coap.NOT_FOUND, "expected /config")
+        if request.code == coap.GET:
+            return self.get()
+        if request.code != coap.PUT:
+            return Response(coap.METHOD_NOT_ALLOWED, "expected GET or PUT")
+        signature = None
+        for query in request.values(coap.URI_QUERY):
+            if query[:4] == b"sig=":
+                signature = query[4:].decode()
+        return await self.put(request.payload, signature)
+
+    def _document(self):
+        with open(self._running) as file:
+            return json.load(file)
+
+    def get(self):
+        """Answer with the running document, without its secret."""
+        document = self._document()
+        document.get("wifi", {}).pop("password", None)
+        return Response(coap.CONTENT, json.dumps(document), _JSON)
+
+    async def put(self, body, signature):
+        """Take a new document: checked whole, kept as a candidate, used after a reset, which comes a second later.
+
+        Args:
+            body: The document.
+            signature: Its Ed25519 signature in hexadecimal digits, or None.
+        """
+        try:
+            document = json.loads(body)
+        except (ValueError, UnicodeError):
+            return Response(coap.BAD_REQUEST, "body: expected a JSON object")
+        if self.trial:
+            return Response(coap.CONFLICT, "the running configuration is still on trial, try again later")
+        running = self._document()
+        # Nobody reads the password back, so nobody has to send it either.
+        wifi = document.get("wifi") if isinstance(document, dict) else None
+        old = running.get("wifi", {})
+        if isinstance(wifi, dict) and "password" not in wifi and wifi.get("ssid") == old.get("ssid"):
+            wifi["password"] = old.get("password", "")
+        try:
+            settings = config.Config(document)
+            _check_identity(running, settings)
+        except config.ConfigError as error:
+            return Response(coap.BAD_REQUEST, str(error))
+        touched = protected(running, document)
+        refusal = None if touched is None else await _check_signature(touched, body, signature)
+        if refusal is not None:
+            return Response(coap.FORBIDDEN, refusal)
+        flash.write_atomically(_CANDIDATE % 0, json.dumps(document))
+        # Kept, or it would be collected before it ran.
+        self._restart = asyncio.create_task(_later(self.reset))
+        return Response(coap.CHANGED, json.dumps({"revision": settings.revision, "trial": True}), _JSON)
+
+
+def _check_identity(running, settings):
+    if settings.node != running["node"]:
+        raise config.ConfigError("node: expected %s; another name needs other keys" % running["node"])
+    if settings.revision <= running.get("revision", 0):
+        raise config.ConfigError("revision: expected more than %d" % running.get("revision", 0))
+
+
+def protected(running, document):
+    """Return the first key of which a change endangers the outputs, or None."""
+    if not running.get("relays") and not document.get("relays"):
+        return None
+    interlocked = running.get("interlocks") or document.get("interlocks")
+    for key in sorted(set(running) | set(document)):
+        guarded = key in _OUTPUTS or (interlocked and key not in _FREE)
+        if guarded and running.get(key) != document.get(key):
+            return key
+    return None
+
+
+async def _check_signature(touched, body, signature):
+    """Return what is wrong with a signature, or None."""
+    if signature is None:
+        return "%s: a change needs the site's signature (PUT /config?sig=...)" % touched
+    try:
+        with open(_KEY) as file:
+            key = bytes.fromhex(file.read().strip())
+        signature = bytes.fromhex(signature)
+    except OSError:
+        return "%s: a change needs a signature, and this node has no %s to check it" % (touched, _KEY)
+    except ValueError:
+        return "sig: expected 128 hexadecimal digits"
+    from andon_node import ed25519
+    from andon_node.sha512 import Sha512
+
+    digest = Sha512(signature[:32] + key + _SIGNED + bytes(body)).digest()
+    steps = ed25519.verify_digest(key, digest, signature)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return None if end.value else "sig: not the site's signature of this document"
+        # Seconds on a board; the relays' watch goes on meanwhile.
+        await asyncio.sleep_ms(0)
+
+
+async def _later(reset):
+    await asyncio.sleep_ms(_RESET_MS)
+    reset()
+
+
+def _exists(name):
+    try:
+        os.stat(name)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Wi-Fi and UDP."""

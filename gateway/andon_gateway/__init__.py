@@ -1,0 +1,1 @@
+"""Andon gateway: CoAP nodes in, InfluxDB line protocol out, commands down."""

@@ -1,0 +1,272 @@
+"""Composition: builds the gateway's parts, runs them, and stops them in the order that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+
+from andon_gateway.access import AccessPolicy
+from andon_gateway.aggregator import Aggregator
+from andon_gateway.assets import AssetTable
+from andon_gateway.cloud import CloudChannel
+from andon_gateway.coap import CoapEndpoint, build_site, now_ms
+from andon_gateway.commands import CommandStore
+from andon_gateway.database import CommitLimits, GroupCommit
+from andon_gateway.errors import GatewayError, SettingsError
+from andon_gateway.http_api import Health, HttpServer, bind_tcp, build_http
+from andon_gateway.influx import InfluxWriter
+from andon_gateway.intake import TelemetryIntake
+from andon_gateway.metrics import GatewayCollector, build_registry
+from andon_gateway.node_gate import GateLimits, NodeGate
+from andon_gateway.nodes import NodeTable
+from andon_gateway.oscore_keys import KeyRing
+from andon_gateway.oscore_site import ProtectedSite
+from andon_gateway.relay import CommandRunner
+from andon_gateway.serial_lines import SerialLine, local_address
+from andon_gateway.serial_metrics import SerialCollector
+from andon_gateway.settings import DATABASE_NAME
+from andon_gateway.spool import Spool, SpoolLimits
+from andon_gateway.uplink import Uplink, UplinkPauses
+from andon_gateway.windows import AggregateRule, rules_by_name
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+    from andon_gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+IDLE_CHECK_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class Gateway:
+    """All parts of one running gateway."""
+
+    settings: Settings
+    database: GroupCommit
+    intake: TelemetryIntake
+    nodes: NodeTable
+    keys: KeyRing
+    access: AccessPolicy
+    uplink: Uplink
+    writer: InfluxWriter
+    channel: CloudChannel
+    runner: CommandRunner
+    spool: Spool
+    gate: NodeGate
+    http_client: httpx.AsyncClient
+    coap: CoapEndpoint
+    lines: list[SerialLine]
+    http: HttpServer
+    http_port: int
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then drain.
+
+        Raises:
+            Exception: Whatever ended a background task that should never end.
+        """
+        self.uplink.start()
+        await self.keys.open()
+        await self.runner.resume()
+        tasks = [
+            asyncio.create_task(self.channel.follow(self.runner), name="command stream"),
+            asyncio.create_task(self.channel.deliver_reports(), name="command reports"),
+            asyncio.create_task(self.channel.report_quarantine(self._quarantine), name="quarantine reports"),
+        ]
+        if self.settings.aggregate:
+            tasks.append(asyncio.create_task(self._close_idle_windows(), name="idle windows"))
+        site = build_site(self.intake, self.nodes, self.access, self.settings.gateway.state_dir)
+        self.coap.serve(ProtectedSite(site, self.keys))
+        tasks += [asyncio.create_task(line.run(), name=f"serial {line.path}") for line in self.lines]
+        await self.http.start()
+        print(f"ready coap={_pair(self.settings.coap.bind, self.coap.port)} "  # noqa: T201 -- supervisors read this line
+              f"http={_pair(self.settings.http.bind, self.http_port)}", flush=True)  # fmt: skip
+        stopped: asyncio.Task[Any] = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            done, _ = await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()
+        finally:
+            await self._drain([stopped, *tasks])
+
+    async def _close_idle_windows(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_CHECK_S)
+            self.spool.close_idle_windows(now_ms())
+
+    def _quarantine(self) -> list[dict[str, Any]]:
+        return [
+            {"node": node, "first_ms": record.first_ms, "last_ms": record.last_ms,
+             "packs": record.packs, "address": record.address.uri if record.address else ""}
+            for node, record in self.gate.unknown().items()
+        ]  # fmt: skip
+
+    async def _drain(self, tasks: list[asyncio.Task[Any]]) -> None:
+        log.info("stopping: no new packs, one last uplink")
+        self.intake.close()
+        await self.runner.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # An empty change passes only after everything before it: the packs under way are durable and answered.
+        with contextlib.suppress(GatewayError):
+            await asyncio.wrap_future(self.database.run(lambda _connection: None))
+        await asyncio.to_thread(self.uplink.drain_and_stop, self.settings.gateway.drain_s)
+        if not self.uplink.alive:
+            self.writer.close()  # otherwise a write still hangs; it ends with the process
+        await self.http.stop()
+        await self.http_client.aclose()
+        await self.coap.close()
+        await asyncio.to_thread(self.database.close)
+
+
+async def build(settings: Settings, config: Path, token: str, influx_token: str) -> Gateway:
+    """Bind the ports, open the disk and wire the parts.
+
+    Raises:
+        SettingsError: A port or the state folder cannot be used; names the setting.
+    """
+    state_dir = settings.gateway.state_dir
+    coap = await _bind_coap(settings, config)
+    listener = _bind_http(settings, config)
+    try:
+        for folder in (state_dir, state_dir / "config", state_dir / "fw"):
+            folder.mkdir(parents=True, exist_ok=True)
+        limits = CommitLimits(settings.spool.commit_ms / 1000, settings.spool.commit_packs, settings.spool.most_waiting)
+        database = GroupCommit(state_dir / DATABASE_NAME, asyncio.get_running_loop().call_soon_threadsafe, limits)
+    except (OSError, sqlite3.Error) as error:
+        raise SettingsError(f"{config}: gateway.state_dir: {state_dir} cannot be used ({error})") from None
+    database.start()
+    gateway = _wire(settings, (token, influx_token), database, coap, listener)
+    with contextlib.suppress(GatewayError):  # counts of an earlier run, to be seen before the first pack
+        await asyncio.wrap_future(database.run(lambda _connection: None))
+    return gateway
+
+
+async def _bind_coap(settings: Settings, config: Path) -> CoapEndpoint:
+    try:
+        return await CoapEndpoint.open(settings.coap.bind, settings.coap.port)
+    except OSError as error:
+        where = _pair(settings.coap.bind, settings.coap.port)
+        raise SettingsError(f"{config}: coap.port: cannot listen on {where}/udp ({error}); choose another") from None
+
+
+def _bind_http(settings: Settings, config: Path) -> socket.socket:
+    try:
+        return bind_tcp(settings.http.bind, settings.http.port)
+    except OSError as error:
+        where = _pair(settings.http.bind, settings.http.port)
+        raise SettingsError(f"{config}: http.port: cannot listen on {where}/tcp ({error}); choose another") from None
+
+
+def _wire(
+    settings: Settings, tokens: tuple[str, str], database: GroupCommit, coap: CoapEndpoint, listener: socket.socket
+) -> Gateway:
+    reader = sqlite3.connect(database.path)
+    try:
+        nodes = NodeTable(database, reader)
+        assets = AssetTable(database, reader)
+        keys = KeyRing(database, reader)
+    finally:
+        reader.close()
+    spool = _spool(settings, database)
+    assets.on_replace.append(spool.adopt)
+    access = AccessPolicy(keys, settings.coap.allow_unprotected)
+    gate = NodeGate(_gate_limits(settings), nodes, assets, spool.forget_node)
+    intake = TelemetryIntake(spool, nodes, access, gate)
+    cloud = settings.cloud
+    token = tokens[0]
+    store = settings.influxdb or cloud
+    writer_token = tokens[1] if settings.influxdb else token
+    writer = InfluxWriter(store.url, writer_token, store.org, store.bucket, settings.uplink.timeout_s)
+    uplink = Uplink(database.path, spool, assets, writer, _pauses(settings))
+    database.after_commit.append(uplink.wake)
+    client = httpx.AsyncClient(base_url=cloud.url, headers={"Authorization": f"Token {token}"}, timeout=10.0)
+    commands = CommandStore(database)
+    channel = CloudChannel(client, settings.gateway.id, cloud.stream_timeout_s, assets, keys, commands, uplink.wake)
+    coap.secure(keys, access)
+    runner = CommandRunner(commands, nodes, coap, now_ms, channel.wake_reports)
+
+    address = local_address(settings.coap.bind, coap.port)
+    lines = [SerialLine(item.port, item.baud, address) for item in settings.serial]
+
+    def health() -> Health:
+        return {"storage": database.healthy, "uplink_thread": uplink.alive, "command_stream": channel.connected}
+
+    def numbers() -> dict[str, int]:
+        names = ("dropped_packs", "dropped_readings", "dropped_unknown_packs")
+        return {f"spool_{name}": spool.counts.get(name, 0) for name in names}
+
+    collector = GatewayCollector(database, intake.counts, uplink.counts, runner, keys, spool.counts, gate)
+    registry = build_registry(collector)
+    registry.register(SerialCollector(lines))
+    http = HttpServer(build_http(registry, health, numbers), listener)
+    port = int(listener.getsockname()[1])
+    return Gateway(
+        settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, spool, gate, client, coap, lines,
+        http, port,
+    )  # fmt: skip
+
+
+def _pauses(settings: Settings) -> UplinkPauses:
+    section = settings.uplink
+    return UplinkPauses(
+        batch_packs=section.batch_packs,
+        batch_points=section.batch_points,
+        batch_age_s=section.batch_age_s,
+        live_s=section.live_s,
+        points_per_s=section.points_per_s,
+        retry_first_s=section.retry_first_s,
+        retry_most_s=section.retry_most_s,
+        refused_s=section.refused_s,
+    )
+
+
+def _spool(settings: Settings, database: GroupCommit) -> Spool:
+    rules = [
+        (section.match, AggregateRule(section.window_s * 1000, round(section.grace_s * 1000), section.raw))
+        for section in settings.aggregate
+    ]
+    aggregator = Aggregator(rules_by_name(rules), round(settings.spool.aggregate_late_s * 1000))
+    return Spool(database, SpoolLimits(settings.spool.quota_bytes, settings.spool.quarantine_bytes), aggregator)
+
+
+def _gate_limits(settings: Settings) -> GateLimits:
+    section = settings.nodes
+    return GateLimits(
+        section.most,
+        section.most_unknown,
+        section.packs_per_s,
+        section.burst,
+        round(section.clock_limit_s * 1000),
+        round(section.silent_s * 1000),
+        section.metrics_most,
+    )
+
+
+def _pair(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def serve(settings: Settings, config: Path, token: str, influx_token: str = "") -> None:
+    """Run a gateway until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: It cannot start with these settings.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    gateway = await build(settings, config, token, influx_token)
+    await gateway.run(stop)

@@ -1,0 +1,157 @@
+"""An in-memory feed for the console's tests and for working on its pages: a stand-in for live_feed, never deployed."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, replace
+
+from andon_cloud.commands.lifecycle import CommandStatus
+from andon_cloud.console.feed import (
+    CommandRefusedError,
+    CommandView,
+    FactoryView,
+    FeedUnavailableError,
+    GatewayView,
+    MachineDetail,
+    MachineView,
+    RelayView,
+    UnknownMachineError,
+)
+from andon_cloud.console.rates import Point
+from andon_cloud.console.state import Readings, derive_condition
+
+KINDS = ("Stamping press", "CNC mill", "Injection moulding", "Conveyor", "Lathe", "Packaging")
+NAMES = ("Press", "Mill", "Moulder", "Conveyor", "Lathe", "Packer")
+
+
+@dataclass
+class Seat:
+    """One simulated machine's raw values, which the tests change."""
+
+    id: str
+    name: str
+    kind: str
+    line: str
+    temperature: float
+    cycles: int
+    rate: float
+    closed: bool = True
+    fault: str | None = None
+    quiet_ms: int = 0
+    command: CommandView | None = None
+
+
+class MemoryFeed:
+    """A factory in memory; `now_ms` is set by whoever drives it."""
+
+    def __init__(self, machines: int, now_ms: int, seed: int = 3) -> None:
+        self.now_ms = now_ms
+        self.broken: str | None = None
+        self.refuse: str | None = None
+        self.gateway_connected = True
+        self.reads = 0
+        self.log: list[tuple[str, CommandView]] = []
+        rng = random.Random(seed)
+        self.seats = {}
+        for n in range(machines):
+            kind = n % len(KINDS)
+            name = f"{NAMES[kind]} {n + 1}"
+            seat = Seat(
+                id=name.lower().replace(" ", "-"),
+                name=name,
+                kind=KINDS[kind],
+                line=f"line-{n // 6 + 1}",
+                temperature=round(rng.uniform(31, 62), 2),
+                cycles=rng.randrange(900, 90_000),
+                rate=round(rng.uniform(4, 60), 1),
+            )
+            self.seats[seat.id] = seat
+
+    async def factory(self) -> FactoryView:
+        self.reads += 1
+        if self.broken:
+            raise FeedUnavailableError(self.broken)
+        gateways = (GatewayView("gw-1", connected=self.gateway_connected),)
+        views = tuple(self._view(seat) for seat in self.seats.values())
+        return FactoryView(self.now_ms, views, gateways, 4.2 * len(views))
+
+    async def machine(self, machine_id: str, span_s: int) -> MachineDetail:
+        if self.broken:
+            raise FeedUnavailableError(self.broken)
+        seat = self._seat(machine_id)
+        points = self._trend(seat, span_s)
+        window_s = max(60, span_s // 60)
+        cycles = tuple(
+            Point(self.now_ms - ago * 1000, round(seat.rate * window_s / 60)) for ago in range(span_s, 0, -window_s)
+        )
+        commands = tuple(command for machine, command in reversed(self.log) if machine == machine_id)
+        return MachineDetail(self._view(seat), span_s, points, cycles, window_s, commands)
+
+    async def switch_relay(
+        self, machine_id: str, relay: int, *, state: bool, lease_s: int, reason: str, actor: str
+    ) -> CommandView:
+        seat = self._seat(machine_id)
+        if self.refuse:
+            raise CommandRefusedError(self.refuse)
+        command = CommandView(
+            id=f"c{len(self.log) + 1}",
+            relay=relay,
+            state=state,
+            status=CommandStatus.QUEUED,
+            lease_s=lease_s,
+            reason=reason,
+            actor=actor,
+            created_ms=self.now_ms,
+            times={CommandStatus.QUEUED: self.now_ms},
+        )
+        seat.command = command
+        self.log.append((machine_id, command))
+        return command
+
+    def move_command(self, machine_id: str, status: CommandStatus, detail: str = "") -> None:
+        """What the gateway and the store would do: the machine's last command reaches a state."""
+        seat = self._seat(machine_id)
+        assert seat.command is not None
+        times = {**seat.command.times, status: self.now_ms}
+        seat.command = replace(seat.command, status=status, times=times, detail=detail)
+        place = [command.id for _, command in self.log].index(seat.command.id)
+        self.log[place] = (machine_id, seat.command)
+        if status in {CommandStatus.ACKNOWLEDGED, CommandStatus.CONFIRMED}:
+            seat.closed = seat.command.state
+
+    def _seat(self, machine_id: str) -> Seat:
+        if machine_id not in self.seats:
+            raise UnknownMachineError(f"No machine {machine_id} is registered.")
+        return self.seats[machine_id]
+
+    def _trend(self, seat: Seat, span_s: int) -> tuple[Point, ...]:
+        step = max(10, span_s // 120)
+        phase = sum(map(ord, seat.id))
+        return tuple(
+            Point(
+                self.now_ms - seat.quiet_ms - ago * 1000,
+                seat.temperature + 2.4 * math.sin((phase + ago) / 97) + 0.5 * math.sin(ago / 13) - 0.003 * ago,
+            )
+            for ago in range(span_s, -1, -step)
+        )
+
+    def _view(self, seat: Seat) -> MachineView:
+        seen = self.now_ms - seat.quiet_ms
+        running = seat.closed and seat.rate > 0
+        readings = Readings(seen, seat.temperature, seat.fault, (seat.closed,), seen if running else None)
+        return MachineView(
+            id=seat.id,
+            name=seat.name,
+            kind=seat.kind,
+            site="demo",
+            area="hall-1",
+            line=seat.line,
+            condition=derive_condition(readings, self.now_ms),
+            temperature_c=seat.temperature,
+            temperature_trend=self._trend(seat, 600),
+            cycles_total=seat.cycles,
+            cycles_per_min=seat.rate if running else 0.0,
+            relays=(RelayView(0, seat.closed, seat.command),),
+            last_seen_ms=seen,
+        )

@@ -1,0 +1,111 @@
+"""One emulated board as a process, and the waiting that tests need around it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+from firmware.micropython_vm import FIRMWARE, MICROPYTHON, SIM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from firmware.register_file import RegisterFile
+
+
+def wait_for(condition: Callable[[], Any], limit_s: float = 10.0) -> Any:
+    """Wait until the condition holds and return its value."""
+    end = time.monotonic() + limit_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.005)
+
+
+async def wait_until(condition: Callable[[], Any], limit_s: float = 10.0) -> Any:
+    """The same inside an event loop."""
+    end = time.monotonic() + limit_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, "not in time"
+        await asyncio.sleep(0.005)
+
+
+def board_config(gateway_port: int, **changes: Any) -> dict[str, Any]:
+    """A configuration with one thermometer, one counter and one relay."""
+    return {
+        "version": 1,
+        "node": "press-1",
+        "wifi": {"ssid": "hall", "password": "secret"},
+        "gateway": {"host": "127.0.0.1", "port": gateway_port},
+        "coap_port": 0,
+        "temperature": [{"channel": 0, "pin": "W1"}],
+        "cycles": [{"channel": 0, "pin": "IN1", "mode": "contact", "active": "high", "debounce_ms": 20}],
+        "relays": [{"channel": 0, "pin": "RELAY1"}],
+        **changes,
+    }
+
+
+class EmulatedBoard:
+    """Starts, kills and starts again; the flash image stays."""
+
+    # Compiling all sources on the 64-bit unix port; from a compiled bundle the node runs in far less (bench/).
+    HEAP = "512k"
+
+    def __init__(self, folder: Path, registers: RegisterFile) -> None:
+        self._folder = folder
+        self._registers = registers
+        self._process: subprocess.Popen[bytes] | None = None
+        self.console = folder / "console.txt"
+
+    def put_config(self, config: dict[str, Any] | str) -> None:
+        """Set what is put onto the flash as config.json at the next start."""
+        text = config if isinstance(config, str) else json.dumps(config)
+        (self._folder / "config.json").write_text(text)
+
+    def start(self) -> None:
+        """Power up."""
+        put = [f"{self._folder / 'config.json'}:config.json"] if (self._folder / "config.json").exists() else []
+        with self.console.open("ab") as console:
+            self._process = subprocess.Popen(
+                [
+                    str(MICROPYTHON),
+                    "-X",
+                    f"heapsize={self.HEAP}",
+                    str(SIM / "board.py"),
+                    "--flash",
+                    str(self._folder / "flash.img"),
+                    "--registers",
+                    str(self._registers.path),
+                    "--firmware",
+                    str(FIRMWARE),
+                    *(word for pair in put for word in ("--put", pair)),
+                ],
+                stdout=console,
+                stderr=console,
+                cwd=self._folder,
+            )
+
+    def kill(self) -> None:
+        """Cut the power."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def exit_status(self) -> int | None:
+        """Exit status, None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def log(self) -> str:
+        """Everything the console showed so far."""
+        return self.console.read_text(errors="replace")

@@ -1,0 +1,1 @@
+"""Andon workbench: the `andon` command, the world model and emulated boards."""

