@@ -69,6 +69,11 @@ class Aggregator:
         self._late: set[_Key] = set()
         self._touched: set[str] = set()
 
+    @property
+    def active(self) -> bool:
+        """Whether any channel is aggregated; otherwise `take` need not be asked."""
+        return bool(self._rules)
+
     def take(
         self, connection: sqlite3.Connection, node: str, name: str, time_ms: int, value: float, arrival_ms: int
     ) -> bool:

@@ -27,6 +27,9 @@ class SeenRanges:
 
     def add(self, seq: int) -> bool:
         """Note a sequence number; False when it was there already."""
+        if self.ranges and seq == self.ranges[-1][1] + 1:  # in order, as nearly always
+            self.ranges[-1] = (self.ranges[-1][0], seq)
+            return True
         if seq in self:
             return False
         index = bisect_right(self.ranges, (seq, seq))

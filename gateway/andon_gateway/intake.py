@@ -1,6 +1,6 @@
 """Telemetry intake: bytes from any transport in, an outcome out. Knows CoAP's answers, but no CoAP library.
 
-aiocoap's resource and the later fast path on the same socket both call `TelemetryIntake.receive`.
+aiocoap's resource calls `TelemetryIntake.receive`; the fast path on the same socket `examine`, and `keep` for many packs at once.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 from andon_gateway.access import refusal_text
 from andon_gateway.errors import PackRefused, StorageUnavailable
 from andon_gateway.senml import MAX_PACK_BYTES, SENML_CBOR, SENML_JSON, decode_pack
+from andon_gateway.senml_quick import QuickDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from andon_gateway.access import AccessPolicy
     from andon_gateway.node_gate import NodeGate
@@ -86,6 +87,7 @@ class TelemetryIntake:
         self._nodes = nodes
         self._access = access
         self._gate = gate
+        self._quick = QuickDecoder()
         self._open = True
         self.counts = IntakeCounts()
 
@@ -113,47 +115,75 @@ class TelemetryIntake:
             done: Called once in the event loop: before this returns for a refusal, after the group commit for a pack.
             identity: The node that OSCORE has authenticated as the sender; None: it came unprotected.
         """
-        if content_format not in (SENML_CBOR, SENML_JSON):
-            self._refuse(_UNSUPPORTED, "content_format", done)
-            return
-        if len(payload) > MAX_PACK_BYTES:
-            self._refuse(TOO_LARGE, "size", done)
-            return
-        try:
-            pack = decode_pack(payload, content_format, now_ms)
-        except PackRefused as refusal:
-            self._gate.refused(source, identity)
-            self._refuse(Outcome(Answer.BAD_REQUEST, str(refusal)), "malformed", done)
-            return
+        found = self.examine(payload, content_format, source, now_ms, identity)
+        if isinstance(found, Outcome):
+            done(found)
+        else:
+            self.keep([found], [source], now_ms, lambda outcomes: done(outcomes[0]))
+
+    def examine(
+        self, payload: bytes, content_format: int | None, source: Address, now_ms: int, identity: str | None
+    ) -> Pack | Outcome:
+        """Decode a pack and check that its sender may send it now; arguments as for `receive`.
+
+        Returns:
+            The pack, to be given to `keep`, or the final answer.
+        """
+        pack = self._quick.decode(payload, now_ms) if content_format == SENML_CBOR else None
+        if pack is None:
+            if content_format not in (SENML_CBOR, SENML_JSON):
+                return self._refuse(_UNSUPPORTED, "content_format")
+            if len(payload) > MAX_PACK_BYTES:
+                return self._refuse(TOO_LARGE, "size")
+            try:
+                pack = decode_pack(payload, content_format, now_ms)
+            except PackRefused as refusal:
+                self._gate.refused(source, identity)
+                return self._refuse(Outcome(Answer.BAD_REQUEST, str(refusal)), "malformed")
         verdict = self._access.verdict(pack.node, identity)
         if verdict != "allowed":
             answer = Answer.FORBIDDEN if verdict == "identity" else Answer.UNAUTHORIZED
-            self._refuse(Outcome(answer, refusal_text(verdict, pack.node, identity)), verdict, done)
-            return
+            return self._refuse(Outcome(answer, refusal_text(verdict, pack.node, identity)), verdict)
         if not self._open:
-            done(Outcome(Answer.SERVICE_UNAVAILABLE, "the gateway is stopping; try again", RETRY_AFTER_S))
-            return
+            return Outcome(Answer.SERVICE_UNAVAILABLE, "the gateway is stopping; try again", RETRY_AFTER_S)
         if (later := self._not_now(pack, now_ms)) is not None:
-            done(later)
-            return
+            return later
         self._gate.check_clock(pack, now_ms)
+        return pack
 
-        def committed(new: bool | None, error: StorageUnavailable | None) -> None:  # noqa: FBT001 -- a database Done callback
-            if error is not None:
-                self.counts.unavailable += 1
-                done(Outcome(Answer.SERVICE_UNAVAILABLE, str(error), RETRY_AFTER_S))
+    def keep(
+        self, packs: Sequence[Pack], sources: Sequence[Address], now_ms: int, done: Callable[[list[Outcome]], None]
+    ) -> None:
+        """Make examined packs durable in one step.
+
+        Args:
+            packs: From `examine`.
+            sources: Their senders.
+            now_ms: Moment of arrival, ms since the epoch.
+            done: Called once in the event loop with an outcome for each, after the group commit.
+        """
+
+        def committed(news: list[bool] | None, error: StorageUnavailable | None) -> None:
+            if news is None:
+                self.counts.unavailable += len(packs)
+                done([Outcome(Answer.SERVICE_UNAVAILABLE, str(error), RETRY_AFTER_S)] * len(packs))
                 return
-            if new:
-                self.counts.packs += 1
-                self.counts.readings += len(pack.readings)
-                self.counts.rejected.update(pack.rejected)
-            else:
-                self.counts.duplicates += 1
-            self._nodes.saw(pack.node, source, now_ms)
-            self._gate.took(pack, source, now_ms, new=bool(new))
-            done(TAKEN)
+            for pack, source, new in zip(packs, sources, news, strict=True):
+                self._taken(pack, source, now_ms, new=new)
+            done([TAKEN] * len(packs))
 
-        self._spool.append(pack, now_ms, committed)
+        self._spool.append_all(packs, now_ms, committed)
+
+    def _taken(self, pack: Pack, source: Address, now_ms: int, *, new: bool) -> None:
+        if new:
+            self.counts.packs += 1
+            self.counts.readings += len(pack.readings)
+            if pack.rejected:
+                self.counts.rejected.update(pack.rejected)
+        else:
+            self.counts.duplicates += 1
+        self._nodes.saw(pack.node, source, now_ms)
+        self._gate.took(pack, source, now_ms, new=new)
 
     def _not_now(self, pack: Pack, now_ms: int) -> Outcome | None:
         """The answer to a node that has to wait; None for all others."""
@@ -170,6 +200,6 @@ class TelemetryIntake:
             )
         return None
 
-    def _refuse(self, outcome: Outcome, reason: str, done: Callable[[Outcome], None]) -> None:
+    def _refuse(self, outcome: Outcome, reason: str) -> Outcome:
         self.counts.refused[reason] += 1
-        done(outcome)
+        return outcome

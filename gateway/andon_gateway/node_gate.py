@@ -126,7 +126,7 @@ class NodeGate:
         if not pack.readings:
             return
         record = self._records[pack.node]
-        newest_ms = max(reading.time_ms for reading in pack.readings)
+        newest_ms = max([reading[1] for reading in pack.readings])  # by index: this runs for every pack
         offset_ms = record.clock.offset_ms(newest_ms, now_ms, self.limits.clock_limit_ms)
         if offset_ms is None:
             return
@@ -154,7 +154,8 @@ class NodeGate:
         record.address = address
         if new:
             record.packs += 1
-            record.rejected_records += pack.rejected.total()
+            if pack.rejected:
+                record.rejected_records += pack.rejected.total()
         else:
             record.duplicates += 1
 

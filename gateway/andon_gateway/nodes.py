@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from andon_gateway.errors import StorageUnavailable
@@ -29,7 +29,7 @@ class Address:
         return f"coap://{host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Node:
     """One entry of the node table.
 
@@ -83,7 +83,7 @@ class NodeTable:
         """Note a sign of life; a new address is where commands go from now on."""
         known = self._nodes.get(node)
         if known is not None and known.address == address:
-            self._nodes[node] = replace(known, seen_ms=now_ms)
+            known.seen_ms = now_ms
             return
         self._store(node, Node(address, known.lifetime_s if known else None, now_ms), lambda _result, _error: None)
 

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import cbor2
 
@@ -40,8 +40,7 @@ _LABELS: Final = {
 _VALUE_LABELS: Final = (V, VS, VB, VD)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One resolved record: a name of the vocabulary, milliseconds since the epoch (UTC), and the value."""
 
     name: str
@@ -79,7 +78,8 @@ class _Unsupported:
 _UNSUPPORTED: Final = _Unsupported()
 
 
-def _refuse_tag(_value: object, _immutable: object) -> _Unsupported:
+def refuse_tag(_value: object, _immutable: object) -> _Unsupported:
+    """What cbor2 is to make of every tag but the decimal fraction."""
     return _UNSUPPORTED
 
 
@@ -94,8 +94,8 @@ def _decimal_fraction(value: object, _immutable: object) -> Decimal | _Unsupport
 
 
 # cbor2 would otherwise build dates, regular expressions, fractions and shared references from a node's bytes.
-_TAGS: Final[dict[int, Any]] = {
-    **dict.fromkeys((*range(41), 100, 256, 258, 260, 261, 1004, 43000, 55799), _refuse_tag),
+CBOR_TAGS: Final[dict[int, Any]] = {
+    **dict.fromkeys((*range(41), 100, 256, 258, 260, 261, 1004, 43000, 55799), refuse_tag),
     4: _decimal_fraction,
 }
 
@@ -123,8 +123,8 @@ def decode_pack(payload: bytes, content_format: int, arrival_ms: int) -> Pack:
 
 def _decode_cbor(payload: bytes) -> object:
     decoder_options: dict[str, Any] = {
-        "tag_hook": _refuse_tag,
-        "semantic_decoders": _TAGS,
+        "tag_hook": refuse_tag,
+        "semantic_decoders": CBOR_TAGS,
         "max_depth": MAX_NESTING,
         "allow_duplicate_keys": False,
     }

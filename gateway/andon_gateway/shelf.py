@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from andon_gateway.database import write_rows
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
@@ -19,6 +21,7 @@ ROW_BYTES: Final = 64
 """Counted for each pack beside its readings: SQLite's row, its node and its numbers."""
 _AT_ONCE: Final = 256
 _LOG_EVERY_S: Final = 60.0
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make a new encoder for each pack
 _SIZE: Final = f"length(CAST(readings AS BLOB)) + {ROW_BYTES}"
 
 
@@ -57,6 +60,7 @@ class Shelf:
         self._known: frozenset[str] | None = None
         self._quarantine: dict[str, _Stock] = {}
         self._logged_s = -_LOG_EVERY_S
+        self._pending: dict[str, list[tuple[object, ...]]] = {"spool": [], "quarantine": []}
         self.counts: dict[str, int] = {}
         self.claimed: frozenset[int] = frozenset()
 
@@ -71,20 +75,25 @@ class Shelf:
         replaces: bool,
     ) -> None:
         """Put down the readings of one pack."""
-        text = json.dumps(rows, separators=(",", ":"))
+        text = _encode(rows)
         size = len(text) + ROW_BYTES  # ASCII: json escapes the rest
         waits = self._waits(connection, node)
-        table = "quarantine" if waits else "spool"
-        connection.execute(
-            f"INSERT INTO {table} (node, boot, arrival_ms, readings, replaces) VALUES (?, ?, ?, ?, ?)",  # noqa: S608 -- constants
-            (node, boot, arrival_ms, text, replaces),
-        )
+        self._pending["quarantine" if waits else "spool"].append((node, boot, arrival_ms, text, replaces))
         if waits:
             stock = self._quarantine.setdefault(node, _Stock())
             stock.packs += 1
             stock.size += size
         else:
             self._note(connection, "spool_bytes", size)
+
+    def _write(self, connection: sqlite3.Connection) -> None:
+        """Put down what was added, in its order; before anything else looks at the rows."""
+        for table, rows in self._pending.items():
+            if rows:
+                write_rows(
+                    connection, f"INSERT INTO {table} (node, boot, arrival_ms, readings, replaces) VALUES", rows
+                )
+                rows.clear()
 
     def remove(self, connection: sqlite3.Connection, ids: Sequence[int]) -> None:
         """Take rows away that the cloud has."""
@@ -96,6 +105,7 @@ class Shelf:
 
     def over_quota(self, connection: sqlite3.Connection) -> bool:
         """Whether `drop_oldest` has something to do; shrinks the quarantine on the way."""
+        self._write(connection)
         self._shrink_quarantine(connection)
         return self._load(connection)["spool_bytes"] > self._limits.quota_bytes
 
@@ -141,6 +151,7 @@ class Shelf:
 
     def adopt(self, connection: sqlite3.Connection) -> None:
         """The table of assets has changed: move the packs of nodes that are in it into the spool, in their order."""
+        self._write(connection)
         self._load(connection)
         self._note(connection, "assets_received", 1 - self._load(connection)["assets_received"])
         self._known = frozenset(row[0] for row in connection.execute("SELECT node FROM asset"))
@@ -155,6 +166,7 @@ class Shelf:
 
     def forget_node(self, connection: sqlite3.Connection, node: str) -> None:
         """Drop and count what waits for an unknown node."""
+        self._write(connection)
         self._load(connection)
         stock = self._quarantine.pop(node, _Stock())
         connection.execute("DELETE FROM quarantine WHERE node = ?", (node,))
@@ -168,7 +180,8 @@ class Shelf:
             self._changed.add(name)
 
     def flush(self, connection: sqlite3.Connection) -> None:
-        """Write the counts that have changed."""
+        """Write the rows added and the counts that have changed."""
+        self._write(connection)
         if self._changed and self._tally is not None:
             rows = [(name, self._tally[name]) for name in self._changed]
             connection.executemany("INSERT OR REPLACE INTO tally VALUES (?, ?)", rows)
@@ -188,6 +201,8 @@ class Shelf:
         self._known = None
         self._changed.clear()
         self._quarantine.clear()
+        for rows in self._pending.values():
+            rows.clear()
 
     def _note(self, connection: sqlite3.Connection, name: str, amount: int) -> None:
         self._load(connection)

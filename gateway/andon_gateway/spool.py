@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from andon_gateway.aggregator import Aggregator
 from andon_gateway.cycles import CycleTotal
+from andon_gateway.database import write_rows
 from andon_gateway.dead_letters import DeadLetter, keep
 from andon_gateway.identity import MAX_BOOTS, SeenRanges
-from andon_gateway.lineprotocol import CLOCK_OFFSET
 from andon_gateway.shelf import Shelf, SpoolLimits
 from andon_gateway.vocabulary import QUANTITIES
 
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from andon_gateway.database import Done, GroupCommit
+    from andon_gateway.errors import StorageUnavailable
     from andon_gateway.senml import Pack
 
 __all__ = ["DeadLetter", "Spool", "SpoolLimits", "SpooledPack", "read_after"]
 
 T = TypeVar("T")
 MOST_CACHED: Final = 20_000
+_CUMULATIVE: Final = frozenset(name for name, quantity in QUANTITIES.items() if quantity.cumulative)
 NO_BOOT: Final = -1
 """Boot of a row that comes from aggregates, not from one pack."""
 
@@ -75,7 +77,17 @@ class Spool:
 
     def append(self, pack: Pack, arrival_ms: int, done: Done[bool]) -> None:
         """Make a pack durable; `done(True, None)` when new, `done(False, None)` for a duplicate."""
-        self._database.submit(lambda connection: self._append(connection, pack, arrival_ms), done)
+
+        def all_done(news: list[bool] | None, error: StorageUnavailable | None) -> None:
+            done(None if news is None else news[0], error)
+
+        self.append_all([pack], arrival_ms, all_done)
+
+    def append_all(self, packs: Sequence[Pack], arrival_ms: int, done: Done[list[bool]]) -> None:
+        """Make packs durable in one group; `done` gets for each whether it is new."""
+        self._database.submit(
+            lambda connection: [self._append(connection, pack, arrival_ms) for pack in packs], done, len(packs)
+        )
 
     def _append(self, connection: sqlite3.Connection, pack: Pack, arrival_ms: int) -> bool:
         if not self._is_new(connection, pack):
@@ -83,16 +95,19 @@ class Spool:
         self._latest_ms = arrival_ms
         rows: list[tuple[str, int, object]] = []
         replaces = False
+        aggregates = self._aggregator.active
         for reading in pack.readings:
-            if QUANTITIES.get(reading.name, CLOCK_OFFSET).cumulative and isinstance(reading.value, int):
-                total = self._total(connection, (pack.node, reading.name))
-                replaces = replaces or reading.time_ms <= total.newest_ms
-                points = total.take(pack.boot, reading.value, reading.time_ms)
-                rows += [(reading.name, time_ms, value) for time_ms, value in points]
-            elif not isinstance(reading.value, float) or self._aggregator.take(
-                connection, pack.node, reading.name, reading.time_ms, reading.value, arrival_ms
+            name, time_ms, value = reading
+            if name in _CUMULATIVE and type(value) is int:
+                total = self._total(connection, (pack.node, name))
+                replaces = replaces or time_ms <= total.newest_ms
+                rows += [(name, *point) for point in total.take(pack.boot, value, time_ms)]
+            elif (
+                not aggregates
+                or not isinstance(value, float)
+                or self._aggregator.take(connection, pack.node, name, time_ms, value, arrival_ms)
             ):
-                rows.append((reading.name, reading.time_ms, reading.value))
+                rows.append(reading)
         if rows:
             self._shelf.add(connection, pack.node, pack.boot, arrival_ms, rows, replaces=replaces)
         return True
@@ -142,14 +157,10 @@ class Spool:
         return total
 
     def _flush(self, connection: sqlite3.Connection) -> None:
-        connection.executemany(
-            "INSERT OR REPLACE INTO identity VALUES (?, ?, ?)",
-            [(*key, self._seen[key].to_text()) for key in self._dirty_seen],
-        )
-        connection.executemany(
-            "INSERT OR REPLACE INTO cycle_total VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [_total_row(key, self._totals[key]) for key in self._dirty_totals],
-        )
+        seen = [(*key, self._seen[key].to_text()) for key in self._dirty_seen]
+        write_rows(connection, "INSERT OR REPLACE INTO identity VALUES", seen)
+        totals = [_total_row(key, self._totals[key]) for key in self._dirty_totals]
+        write_rows(connection, "INSERT OR REPLACE INTO cycle_total VALUES", totals)
         self._dirty_seen.clear()
         self._dirty_totals.clear()
         for cache in (self._seen, self._totals):

@@ -1,0 +1,107 @@
+"""CoAP messages as bytes (RFC 7252 3), as far as the fast path needs them. Pure.
+
+Only the usual shapes of `POST /t` are read here: anything else, wrong or only unusual, is not understood on purpose and left to aiocoap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from andon_gateway.intake import Outcome
+
+CON, NON, ACK = 0, 1, 2
+EMPTY, POST, CHANGED = 0x00, 0x02, 0x44
+FIRST_RESPONSE: Final = 0x20
+HEADER_BYTES: Final = 4
+MAX_TOKEN_BYTES: Final = 8
+_URI_PATH, _CONTENT_FORMAT = 11, 12
+_EXTENDED: Final = 13  # option nibbles from here on have more bytes
+_MARKER: Final = 0xFF
+_PATH_T: Final = b"\xb1t"
+_PATH_T_CBOR: Final = b"\xb1t\x11\x70\xff"
+"""Uri-Path t, Content-Format 112, payload marker: what a node sends."""
+_OSCORE_NIBBLE: Final = 0x90  # option 9 as the first one, with a length below 13
+_CONTENT_FORMAT_AFTER_PATH: Final = 0x10
+_MOST_FORMAT_BYTES: Final = 2
+_CBOR_FORMAT: Final = 112
+
+
+def telemetry(data: bytes, start: int) -> tuple[int | None, bytes] | None:
+    """(content-format, payload) of a `POST /t` without any other option.
+
+    Args:
+        data: A datagram, or the plaintext of an OSCORE message.
+        start: Where its options begin.
+
+    Returns:
+        None: another request, another shape or no message at all.
+    """
+    after = start + len(_PATH_T_CBOR)
+    if data[start:after] == _PATH_T_CBOR:
+        return (_CBOR_FORMAT, data[after:]) if len(data) > after else None
+    if data[start : start + 2] != _PATH_T:
+        return None
+    at = start + len(_PATH_T)
+    content_format = None
+    if at < len(data) and data[at] & 0xF0 == _CONTENT_FORMAT_AFTER_PATH:
+        length = data[at] & 15
+        at += 1
+        if length > _MOST_FORMAT_BYTES or at + length > len(data):
+            return None
+        content_format = int.from_bytes(data[at : at + length], "big")
+        at += length
+    if at == len(data):
+        return content_format, b""
+    if data[at] != _MARKER or at + 1 == len(data):
+        return None
+    return content_format, data[at + 1 :]
+
+
+def protected(data: bytes, start: int) -> tuple[bytes, bytes] | None:
+    """(OSCORE option, ciphertext) of a request that has no other option outside (RFC 8613 6.1); None: another shape."""
+    if start >= len(data) or data[start] & 0xF0 != _OSCORE_NIBBLE:
+        return None
+    length = data[start] & 15
+    end = start + 1 + length
+    if length >= _EXTENDED or end + 1 >= len(data) or data[end] != _MARKER:
+        return None
+    return data[start + 1 : end], data[end + 1 :]
+
+
+def tail(outcome: Outcome) -> bytes:
+    """Options and payload of the answer to `POST /t`: Max-Age where there is one, and the diagnostic text."""
+    head = b""
+    if outcome.max_age_s is not None:
+        value = outcome.max_age_s.to_bytes((outcome.max_age_s.bit_length() + 7) // 8, "big")
+        head = bytes((0xD0 | len(value), 14 - _EXTENDED)) + value
+    return head + b"\xff" + outcome.diagnostic.encode() if outcome.diagnostic else head
+
+
+def protected_tail(option: bytes, ciphertext: bytes) -> bytes:
+    """Option and payload of a protected answer."""
+    return bytes((_OSCORE_NIBBLE | len(option),)) + option + b"\xff" + ciphertext
+
+
+def piggybacked(data: bytes, code: int, rest: bytes) -> bytes:
+    """The acknowledgement of a confirmable request that carries the answer (RFC 7252 5.2.1).
+
+    Args:
+        data: The request, with a token of at most eight bytes.
+        code: Of the answer.
+        rest: Its options and payload.
+    """
+    length = data[0] & 15
+    return bytes((0x60 | length, code)) + data[2 : HEADER_BYTES + length] + rest
+
+
+def non_confirmable(data: bytes, message_id: int, code: int, rest: bytes) -> bytes:
+    """The answer to a non-confirmable request (RFC 7252 5.2.3)."""
+    length = data[0] & 15
+    token = data[HEADER_BYTES : HEADER_BYTES + length]
+    return bytes((0x50 | length, code, message_id >> 8, message_id & 0xFF)) + token + rest
+
+
+def acknowledgement(data: bytes) -> bytes:
+    """An empty one: the answer comes later in a message of its own (RFC 7252 5.2.2)."""
+    return b"\x60\x00" + data[2:HEADER_BYTES]
