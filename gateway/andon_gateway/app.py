@@ -20,6 +20,8 @@ from andon_gateway.coap import CoapEndpoint, build_site, now_ms
 from andon_gateway.commands import CommandStore
 from andon_gateway.database import CommitLimits, GroupCommit
 from andon_gateway.errors import GatewayError, SettingsError
+from andon_gateway.fast_metrics import DatagramCollector
+from andon_gateway.fast_path import FastCounts
 from andon_gateway.http_api import Health, HttpServer, bind_tcp, build_http
 from andon_gateway.influx import InfluxWriter
 from andon_gateway.intake import TelemetryIntake
@@ -65,6 +67,7 @@ class Gateway:
     gate: NodeGate
     http_client: httpx.AsyncClient
     coap: CoapEndpoint
+    fast_counts: FastCounts
     lines: list[SerialLine]
     http: HttpServer
     http_port: int
@@ -87,6 +90,8 @@ class Gateway:
             tasks.append(asyncio.create_task(self._close_idle_windows(), name="idle windows"))
         site = build_site(self.intake, self.nodes, self.access, self.settings.gateway.state_dir)
         self.coap.serve(ProtectedSite(site, self.keys))
+        if self.settings.coap.fast_path:
+            self.coap.hasten(self.intake, self.keys, self.fast_counts)
         tasks += [asyncio.create_task(line.run(), name=f"serial {line.path}") for line in self.lines]
         await self.http.start()
         print(f"ready coap={_pair(self.settings.coap.bind, self.coap.port)} "  # noqa: T201 -- supervisors read this line
@@ -210,11 +215,13 @@ def _wire(
     collector = GatewayCollector(database, intake.counts, uplink.counts, runner, keys, spool.counts, gate)
     registry = build_registry(collector)
     registry.register(SerialCollector(lines))
+    fast_counts = FastCounts()
+    registry.register(DatagramCollector(fast_counts))
     http = HttpServer(build_http(registry, health, numbers), listener)
     port = int(listener.getsockname()[1])
     return Gateway(
-        settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, spool, gate, client, coap, lines,
-        http, port,
+        settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, spool, gate, client, coap, fast_counts,
+        lines, http, port,
     )  # fmt: skip
 
 

@@ -16,6 +16,8 @@ from aiocoap.numbers.codes import Code  # type: ignore[import-untyped]  # same
 from aiocoap.numbers.contentformat import ContentFormat  # type: ignore[import-untyped]  # same
 
 from andon_gateway.access import AccessPolicy, refusal_text
+from andon_gateway.coap_socket import CoapSocket, DoesNotFitError, open_inside, source_of
+from andon_gateway.fast_path import FastPath
 from andon_gateway.intake import RETRY_AFTER_S, TOO_LARGE, Outcome, TelemetryIntake
 from andon_gateway.nodes import Address, NodeTable
 from andon_gateway.oscore_client import ask_protected
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from andon_gateway.errors import StorageUnavailable
+    from andon_gateway.fast_path import FastCounts
     from andon_gateway.oscore_keys import KeyRing
 
 log = logging.getLogger(__name__)
@@ -340,6 +343,7 @@ class CoapEndpoint:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._socket: CoapSocket | None = None
         self._keys: KeyRing | None = None
         self._access: AccessPolicy | None = None
 
@@ -366,6 +370,20 @@ class CoapEndpoint:
     def serve(self, site: resource.Site) -> None:
         """Answer requests from now on."""
         self._context.serversite = site
+
+    def hasten(self, intake: TelemetryIntake, keys: KeyRing, counts: FastCounts) -> None:
+        """Handle telemetry without aiocoap from now on; where aiocoap's inside does not fit, all stays as it is, and the log says so.
+
+        Args:
+            intake: Where packs go.
+            keys: The security contexts.
+            counts: To be counted in.
+        """
+        fast = FastPath(intake, keys, source_of, asyncio.get_running_loop().call_later, counts)
+        try:
+            self._socket = CoapSocket(open_inside(self._context), fast)
+        except DoesNotFitError as error:
+            log.error("no fast path for telemetry, every pack costs several times as much: %s", error)  # noqa: TRY400 -- the message says it all
 
     @property
     def port(self) -> int:
@@ -406,6 +424,8 @@ class CoapEndpoint:
 
     async def close(self) -> None:
         """Close the socket."""
+        if self._socket is not None:
+            self._socket.close()
         await self._context.shutdown()
 
 

@@ -5,18 +5,16 @@ Only the usual shapes of `POST /t` are read here: anything else, wrong or only u
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from andon_gateway.intake import Outcome
-
-CON, NON, ACK = 0, 1, 2
-EMPTY, POST, CHANGED = 0x00, 0x02, 0x44
+CON, NON = 0, 1
+POST, CHANGED = 0x02, 0x44
 FIRST_RESPONSE: Final = 0x20
 HEADER_BYTES: Final = 4
 MAX_TOKEN_BYTES: Final = 8
-_URI_PATH, _CONTENT_FORMAT = 11, 12
+_MAX_AGE: Final = 14
 _EXTENDED: Final = 13  # option nibbles from here on have more bytes
+_MAX_AGE_NIBBLE: Final = _EXTENDED << 4
 _MARKER: Final = 0xFF
 _PATH_T: Final = b"\xb1t"
 _PATH_T_CBOR: Final = b"\xb1t\x11\x70\xff"
@@ -69,13 +67,13 @@ def protected(data: bytes, start: int) -> tuple[bytes, bytes] | None:
     return data[start + 1 : end], data[end + 1 :]
 
 
-def tail(outcome: Outcome) -> bytes:
-    """Options and payload of the answer to `POST /t`: Max-Age where there is one, and the diagnostic text."""
+def tail(diagnostic: str, max_age_s: int | None) -> bytes:
+    """Options and payload of an answer: Max-Age where there is one, and the diagnostic text (RFC 7252 5.5.2)."""
     head = b""
-    if outcome.max_age_s is not None:
-        value = outcome.max_age_s.to_bytes((outcome.max_age_s.bit_length() + 7) // 8, "big")
-        head = bytes((0xD0 | len(value), 14 - _EXTENDED)) + value
-    return head + b"\xff" + outcome.diagnostic.encode() if outcome.diagnostic else head
+    if max_age_s is not None:
+        value = max_age_s.to_bytes((max_age_s.bit_length() + 7) // 8, "big")
+        head = bytes((_MAX_AGE_NIBBLE | len(value), _MAX_AGE - _EXTENDED)) + value
+    return head + b"\xff" + diagnostic.encode() if diagnostic else head
 
 
 def protected_tail(option: bytes, ciphertext: bytes) -> bytes:

@@ -258,21 +258,32 @@ class SecurityContext:
             EchoRequired: Authentic; answer with `challenge`.
             OscoreError: Answer with its code, or not at all.
         """
+        plaintext, binding = self.open_request(option, ciphertext)
+        if self.window.usable:
+            self.accept(binding)
+        elif find_option(plaintext, ECHO) == self.echo:
+            self.window.restart(int.from_bytes(binding.piv, "big"))
+        else:
+            binding.nonce_free = False
+            raise EchoRequired(binding)
+        return plaintext, binding
+
+    def open_request(self, option: bytes, ciphertext: bytes) -> tuple[bytes, Binding]:
+        """As `unprotect_request`, but the request does not count as received yet: only `accept` makes a second one a replay.
+
+        Raises:
+            OscoreError: Answer with its code, or not at all.
+        """
         piv, kid = decode_option(option)
         if not piv or kid is None:
             raise DecodeError("Failed to decode COSE")
-        number = int.from_bytes(piv, "big")
-        if self.window.usable and not self.window.is_new(number):
+        if self.window.usable and not self.window.is_new(int.from_bytes(piv, "big")):
             raise ReplayError("Replay detected")
-        plaintext = self._open(kid, piv, kid, piv, ciphertext)
-        echo = find_option(plaintext, ECHO)
-        if self.window.usable:
-            self.window.accept(number)
-        elif echo == self.echo:
-            self.window.restart(number)
-        else:
-            raise EchoRequired(Binding(kid, piv, nonce_free=False))
-        return plaintext, Binding(kid, piv, nonce_free=True)
+        return self._open(kid, piv, kid, piv, ciphertext), Binding(kid, piv, nonce_free=True)
+
+    def accept(self, binding: Binding) -> None:
+        """Count an opened request as received; the window is usable."""
+        self.window.accept(int.from_bytes(binding.piv, "big"))
 
     def protect_response(self, binding: Binding, plaintext: bytes) -> tuple[bytes, bytes]:
         """(option value, ciphertext): the first response has the request's nonce, each further one a number of ours.

@@ -49,6 +49,8 @@ class CoapSection(_Section):
     port: Port = 5683
     allow_unprotected: tuple[Label, ...] | Literal["*"] = ()
     """Nodes that may speak without OSCORE; `*`: every node that has no keys."""
+    fast_path: bool = True
+    """Whether telemetry is handled without aiocoap; the answers are the same."""
 
 
 class SerialSection(_Section):
