@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sqlite3
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 IDLE_CHECK_S: Final = 5.0
+COLLECT_AFTER: Final = 50_000
+"""Objects made and not yet freed before Python looks for cycles among them; its own default is 700."""
 
 
 @dataclass(slots=True)
@@ -276,4 +279,8 @@ async def serve(settings: Settings, config: Path, token: str, influx_token: str 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     gateway = await build(settings, config, token, influx_token)
+    # Packs under way are many objects without cycles: the collector would walk over them again and again and find nothing.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
     await gateway.run(stop)

@@ -39,9 +39,11 @@ class CycleTotal:
         never falls and its end is always the sum.
         """
         if boot > self.settled_boot:
-            self.highest[boot] = max(raw, self.highest.get(boot, 0))
-            self._settle()
-        total = self.total
+            if raw > self.highest.get(boot, -1):
+                self.highest[boot] = raw
+            if len(self.highest) > MAX_OPEN_BOOTS:
+                self._settle()
+        total = self.settled + sum(self.highest.values())
         if time_ms >= self.newest_ms:
             self.newest_ms, self.newest_total = time_ms, total
             return [(time_ms, total)]

@@ -127,6 +127,10 @@ class NodeGate:
             return
         record = self._records[pack.node]
         newest_ms = max([reading[1] for reading in pack.readings])  # by index: this runs for every pack
+        if -self.limits.clock_limit_ms <= newest_ms - now_ms <= self.limits.clock_limit_ms and not (
+            record.clock_offset_ms or record.clock.recent
+        ):
+            return  # as nearly always
         offset_ms = record.clock.offset_ms(newest_ms, now_ms, self.limits.clock_limit_ms)
         if offset_ms is None:
             return

@@ -1,4 +1,5 @@
--- The gateway's durable state. PRAGMA user_version carries the schema's version (database.py).
+-- The gateway's durable state, as of schema 1; upgrade_*.sql make the rest, for new files as well. PRAGMA user_version carries the
+-- schema's version (database.py).
 
 -- Packs waiting for the uplink, in the order of their arrival.
 CREATE TABLE spool (
@@ -6,50 +7,8 @@ CREATE TABLE spool (
     node TEXT NOT NULL,
     boot INTEGER NOT NULL,
     arrival_ms INTEGER NOT NULL,
-    readings TEXT NOT NULL,                -- JSON: [[name, time_ms, value], ...], cycles already as monotonic totals
-    replaces INTEGER NOT NULL DEFAULT 0    -- 1: may replace a point of an earlier row, so it must not overtake one
+    readings TEXT NOT NULL                 -- JSON: [[name, time_ms, value], ...], cycles already as monotonic totals
 ) STRICT;
-
--- Packs of nodes that the cloud has not mounted anywhere; moved into the spool when it does.
-CREATE TABLE quarantine (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    node TEXT NOT NULL,
-    boot INTEGER NOT NULL,
-    arrival_ms INTEGER NOT NULL,
-    readings TEXT NOT NULL,
-    replaces INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE INDEX quarantine_node ON quarantine (node, id);
-
--- Numbers that must survive a restart: spool_bytes, dropped_packs, ... (spool.py).
-CREATE TABLE tally (
-    name TEXT PRIMARY KEY,
-    value INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
--- Windows of aggregates (windows.py); kept for late readings after they were given out.
-CREATE TABLE aggregate_window (
-    node TEXT NOT NULL,
-    name TEXT NOT NULL,
-    window_ms INTEGER NOT NULL,
-    start_ms INTEGER NOT NULL,
-    count INTEGER NOT NULL,
-    least REAL NOT NULL,
-    most REAL NOT NULL,
-    partials TEXT NOT NULL,                -- JSON: floats whose exact sum is the sum of the values
-    last_ms INTEGER NOT NULL,
-    last REAL NOT NULL,
-    emitted INTEGER NOT NULL,
-    PRIMARY KEY (node, name, window_ms, start_ms)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX aggregate_open ON aggregate_window (node) WHERE emitted = 0;
-
--- Newest sample time of a node's aggregated readings: closes windows, and bounds how late a reading may be.
-CREATE TABLE aggregate_clock (
-    node TEXT PRIMARY KEY,
-    newest_ms INTEGER NOT NULL,
-    pruned_ms INTEGER NOT NULL             -- windows that start before this are forgotten
-) STRICT, WITHOUT ROWID;
 
 -- Packs ever taken: sequence numbers per boot as ranges, "0-41 43-50".
 CREATE TABLE identity (
@@ -85,12 +44,6 @@ CREATE TABLE dead_letter (
     reason TEXT NOT NULL
 ) STRICT;
 
--- Dead letters that a person wants to be sent again.
-CREATE TABLE resend (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    line TEXT NOT NULL
-) STRICT;
-
 -- Last known address of each node.
 CREATE TABLE node (
     node TEXT PRIMARY KEY,
@@ -107,16 +60,6 @@ CREATE TABLE asset (
     area TEXT NOT NULL,
     line TEXT NOT NULL,
     machine TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-
--- OSCORE keys of the nodes, and the bound below which our sender sequence numbers may have been used (oscore_keys.py).
-CREATE TABLE oscore_key (
-    node TEXT PRIMARY KEY,
-    secret BLOB NOT NULL,
-    salt BLOB NOT NULL,
-    node_id BLOB NOT NULL UNIQUE,          -- the node's sender id: kid of its requests
-    gateway_id BLOB NOT NULL,
-    bound INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- Relay commands of the cloud. result is null while the command still has to be executed.

@@ -58,6 +58,7 @@ class Pack:
         seq: Pack counter within the boot.
         readings: Records that could be read, in their order.
         rejected: Number of dropped records by reason (`name`, `type`, `value`, `unit`, `time`, `record`).
+        counted: Known are: all values are numbers, and those at these places count since the node's boot.
     """
 
     node: str
@@ -65,6 +66,7 @@ class Pack:
     seq: int
     readings: list[Reading] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
+    counted: tuple[int, ...] | None = field(default=None, compare=False)
 
 
 class _RecordRejected(Exception):  # noqa: N818 -- internal signal: one record is dropped, its neighbours stay

@@ -8,7 +8,9 @@ refused and why. A differential test holds the two together.
 from __future__ import annotations
 
 import io
+import struct
 from collections import Counter
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +36,7 @@ from andon_gateway.senml import (
     V,
     refuse_tag,
 )
+from andon_gateway.senml_shapes import Parts, Shape, Unusual, head_length
 from andon_gateway.vocabulary import INTEGER_LIMIT, NODE_ID, QUANTITIES
 
 if TYPE_CHECKING:
@@ -46,14 +49,15 @@ _EXACT: Final = 1 << 52
 """Integers below are the same as floats, and far from every limit of the general decoder."""
 _MOST_MS: Final = 1 << 49
 """Below the general decoder's limit of 2**40 s."""
+_MOST_KNOWN: Final = 1 << 14
+_MOST_SHAPES: Final = 1 << 12
+_SHAPES_EACH: Final = 4
+_PATIENCE: Final = 16
+"""Packs without a known shape, one after the other, after which only every so many is learnt from."""
 _NUMBER, _INTEGER, _BOOLEAN, _WORD = range(4)
 _KINDS: Final = {"number": _NUMBER, "integer": _INTEGER, "boolean": _BOOLEAN, "fault": _WORD}
 _NONE_REJECTED: Final[Counter[str]] = Counter()
 """Shared by all packs of the quick route: nothing in them was rejected, and nobody adds to it later."""
-
-
-class _Unusual(Exception):  # noqa: N818 -- internal signal: the general decoder has to look at this pack
-    pass
 
 
 def _entry(quantity: Quantity) -> tuple[str | None, int, int, frozenset[str]]:
@@ -73,11 +77,20 @@ def _milliseconds(value: object) -> int:
                 return count
     elif type(value) is int and -_MOST_MS < value * 1000 < _MOST_MS:
         return value * 1000
-    raise _Unusual
+    raise Unusual
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of packs that begin alike: of one node, with so many records."""
+
+    node: str
+    shapes: list[Shape] = field(default_factory=list)
+    strikes: int = 0
 
 
 class QuickDecoder:
-    """Decodes packs of the usual shape. Keeps a CBOR decoder between packs, so one instance serves one thread."""
+    """Decodes packs of the usual shape. Keeps a CBOR decoder and shapes between packs, so one instance serves one thread."""
 
     def __init__(self) -> None:
         # `slice` is a callable of two arguments that runs no Python code and yields what no other CBOR item becomes.
@@ -89,6 +102,8 @@ class QuickDecoder:
             max_depth=MAX_NESTING,
             allow_duplicate_keys=False,
         )
+        self._known: dict[bytes, _Known] = {}
+        self._shapes: dict[tuple[str, tuple[bytes, ...]], Shape] = {}
 
     def decode(self, payload: bytes, arrival_ms: int) -> Pack | None:
         """The same as `senml.decode_pack` of a CBOR payload, or None: ask that.
@@ -97,6 +112,20 @@ class QuickDecoder:
             payload: The CoAP payload.
             arrival_ms: Moment of arrival in ms since the epoch.
         """
+        at = head_length(payload)
+        known = self._known.get(payload[:at])
+        if known is not None:
+            rest = len(payload) - at
+            for shape in known.shapes:
+                if shape.size == rest and (pack := shape.decode(payload, at, known.node, arrival_ms)) is not None:
+                    known.strikes = 0
+                    return pack
+        pack = self._general(payload, arrival_ms)
+        if pack is not None and at:
+            self._learn(payload, at, arrival_ms, pack)
+        return pack
+
+    def _general(self, payload: bytes, arrival_ms: int) -> Pack | None:
         if len(payload) > MAX_PACK_BYTES:
             return None
         stream = io.BytesIO(payload)
@@ -107,9 +136,33 @@ class QuickDecoder:
                 return None
             return _resolve(records, arrival_ms)
         except (
-            _Unusual, cbor2.CBORError, LookupError, ValueError, TypeError, OverflowError, RecursionError, MemoryError,
+            Unusual, cbor2.CBORError, LookupError, ValueError, TypeError, OverflowError, RecursionError, MemoryError,
         ):  # fmt: skip
             return None
+
+    def _learn(self, payload: bytes, at: int, arrival_ms: int, pack: Pack) -> None:
+        """Remember the pack's shape, unless this sender's packs never look alike."""
+        known = self._known.get(payload[:at])
+        if known is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            known = self._known[payload[:at]] = _Known(pack.node)
+        known.strikes += 1
+        if known.strikes > _PATIENCE and known.strikes % _PATIENCE:
+            return
+        try:
+            parts = Parts(payload, at)
+            parts.walk()
+            form = (parts.layout, tuple(parts.constants))
+            shape = self._shapes.get(form) or Shape(parts, _NONE_REJECTED)
+            if shape.decode(payload, at, pack.node, arrival_ms) != pack:
+                return
+        except (Unusual, LookupError, ValueError, struct.error):
+            return
+        if len(self._shapes) >= _MOST_SHAPES:
+            self._shapes.clear()
+        self._shapes[form] = shape
+        known.shapes = [shape, *known.shapes[: _SHAPES_EACH - 1]]
 
 
 def _resolve(records: list[Any], arrival_ms: int) -> Pack:
@@ -133,7 +186,7 @@ def _resolve(records: list[Any], arrival_ms: int) -> Pack:
     )
     node = base[:-1]
     if not usual or not NODE_ID.fullmatch(node):
-        raise _Unusual
+        raise Unusual
     return Pack(node, boot, seq, _readings(records, base_ms, arrival_ms), _NONE_REJECTED)
 
 
@@ -144,16 +197,16 @@ def _readings(records: list[Any], base_ms: int, arrival_ms: int) -> list[Reading
     new = tuple.__new__  # a NamedTuple's own constructor is a Python function
     for record in records[2:]:
         if type(record) is not dict:
-            raise _Unusual
+            raise Unusual
         name = record[N]
         unit, kind, minimum, words = _ENTRIES[name]
         fields = 2
         if U in record:
             if record[U] != unit and unit is not None:
-                raise _Unusual
+                raise Unusual
             fields = 3
             if type(record[U]) is not str:
-                raise _Unusual
+                raise Unusual
         if T in record:
             fields += 1
             offset = record[T]
@@ -161,11 +214,11 @@ def _readings(records: list[Any], base_ms: int, arrival_ms: int) -> list[Reading
         else:
             time_ms = base_ms
         if len(record) != fields:
-            raise _Unusual
+            raise Unusual
         if time_ms < _RELATIVE_LIMIT_MS:
             time_ms += arrival_ms
         if not _RELATIVE_LIMIT_MS <= time_ms <= latest_ms:
-            raise _Unusual
+            raise Unusual
         take(new(Reading, (name, time_ms, _value(record, kind, minimum, words))))
     return readings
 
@@ -187,4 +240,4 @@ def _value(record: dict[Any, Any], kind: int, minimum: int, words: frozenset[str
         value = record[VS]
         if type(value) is str and value in words:
             return value
-    raise _Unusual
+    raise Unusual

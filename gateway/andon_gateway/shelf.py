@@ -7,6 +7,8 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from andon_gateway.database import write_rows
@@ -22,6 +24,14 @@ ROW_BYTES: Final = 64
 _AT_ONCE: Final = 256
 _LOG_EVERY_S: Final = 60.0
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make a new encoder for each pack
+
+
+@cache
+def _format(count: int) -> str:
+    """Makes the same JSON of names, integers and finite floats as `_encode`, in half the time. Names need no escapes."""
+    return "[" + ",".join(['["%s",%d,%r]'] * count) + "]"
+
+
 _SIZE: Final = f"length(CAST(readings AS BLOB)) + {ROW_BYTES}"
 
 
@@ -58,9 +68,11 @@ class Shelf:
         self._tally: Counter[str] | None = None
         self._changed: set[str] = set()
         self._known: frozenset[str] | None = None
+        self._strict = False
         self._quarantine: dict[str, _Stock] = {}
         self._logged_s = -_LOG_EVERY_S
         self._pending: dict[str, list[tuple[object, ...]]] = {"spool": [], "quarantine": []}
+        self._pending_bytes = 0
         self.counts: dict[str, int] = {}
         self.claimed: frozenset[int] = frozenset()
 
@@ -73,21 +85,25 @@ class Shelf:
         rows: Sequence[tuple[str, int, object]],
         *,
         replaces: bool,
+        plain: bool = False,
     ) -> None:
-        """Put down the readings of one pack."""
-        text = _encode(rows)
+        """Put down the readings of one pack; `plain`: all values are numbers."""
+        text = _format(len(rows)) % tuple(chain.from_iterable(rows)) if plain else _encode(rows)
         size = len(text) + ROW_BYTES  # ASCII: json escapes the rest
-        waits = self._waits(connection, node)
-        self._pending["quarantine" if waits else "spool"].append((node, boot, arrival_ms, text, replaces))
-        if waits:
+        row = (node, boot, arrival_ms, text, replaces)
+        if self._waits(connection, node):
             stock = self._quarantine.setdefault(node, _Stock())
             stock.packs += 1
             stock.size += size
+            self._pending["quarantine"].append(row)
         else:
-            self._note(connection, "spool_bytes", size)
+            self._pending_bytes += size
+            self._pending["spool"].append(row)
 
     def _write(self, connection: sqlite3.Connection) -> None:
         """Put down what was added, in its order; before anything else looks at the rows."""
+        self._note(connection, "spool_bytes", self._pending_bytes)
+        self._pending_bytes = 0
         for table, rows in self._pending.items():
             if rows:
                 write_rows(
@@ -155,6 +171,7 @@ class Shelf:
         self._load(connection)
         self._note(connection, "assets_received", 1 - self._load(connection)["assets_received"])
         self._known = frozenset(row[0] for row in connection.execute("SELECT node FROM asset"))
+        self._strict = True
         for node in self._known & set(self._quarantine):
             connection.execute(
                 "INSERT INTO spool (node, boot, arrival_ms, readings, replaces)"
@@ -201,6 +218,7 @@ class Shelf:
         self._known = None
         self._changed.clear()
         self._quarantine.clear()
+        self._pending_bytes = 0
         for rows in self._pending.values():
             rows.clear()
 
@@ -212,7 +230,8 @@ class Shelf:
         """Whether the node's packs go to quarantine. Without any table yet, from a cloud never reached, nobody is unknown."""
         if self._known is None:
             self._known = frozenset(row[0] for row in connection.execute("SELECT node FROM asset"))
-        return node not in self._known and self._load(connection)["assets_received"] == 1
+            self._strict = self._load(connection)["assets_received"] == 1
+        return self._strict and node not in self._known
 
     def _load(self, connection: sqlite3.Connection) -> Counter[str]:
         if self._tally is None:

@@ -30,6 +30,8 @@ __all__ = ["DeadLetter", "Spool", "SpoolLimits", "SpooledPack", "read_after"]
 T = TypeVar("T")
 MOST_CACHED: Final = 20_000
 _CUMULATIVE: Final = frozenset(name for name, quantity in QUANTITIES.items() if quantity.cumulative)
+Row = tuple[str, int, object]
+"""Name, time in ms since the epoch, value."""
 NO_BOOT: Final = -1
 """Boot of a row that comes from aggregates, not from one pack."""
 
@@ -93,7 +95,21 @@ class Spool:
         if not self._is_new(connection, pack):
             return False
         self._latest_ms = arrival_ms
-        rows: list[tuple[str, int, object]] = []
+        if pack.counted is not None and not self._aggregator.active:
+            rows, replaces = self._numbers(connection, pack, pack.counted)
+            numbers = len(rows)
+        else:
+            rows, replaces = self._any(connection, pack, arrival_ms)
+            numbers = 0
+        if rows:
+            self._shelf.add(
+                connection, pack.node, pack.boot, arrival_ms, rows, replaces=replaces, plain=numbers == len(rows)
+            )
+        return True
+
+    def _any(self, connection: sqlite3.Connection, pack: Pack, arrival_ms: int) -> tuple[list[Row], bool]:
+        """The rows of a pack, and whether one replaces an earlier point."""
+        rows: list[Row] = []
         replaces = False
         aggregates = self._aggregator.active
         for reading in pack.readings:
@@ -108,9 +124,20 @@ class Spool:
                 or self._aggregator.take(connection, pack.node, name, time_ms, value, arrival_ms)
             ):
                 rows.append(reading)
-        if rows:
-            self._shelf.add(connection, pack.node, pack.boot, arrival_ms, rows, replaces=replaces)
-        return True
+        return rows, replaces
+
+    def _numbers(self, connection: sqlite3.Connection, pack: Pack, counted: Sequence[int]) -> tuple[list[Row], bool]:
+        """The same of a pack without aggregated readings, of which those at the places `counted` are cumulative."""
+        rows: list[Row] = [*pack.readings]
+        replaces, more = False, 0
+        for place in counted:
+            name, time_ms, value = pack.readings[place]
+            total = self._total(connection, (pack.node, name))
+            replaces = replaces or time_ms <= total.newest_ms
+            points = total.take(pack.boot, int(value), time_ms)
+            rows[place + more : place + more + 1] = [(name, *point) for point in points]
+            more += len(points) - 1
+        return rows, replaces
 
     def _is_new(self, connection: sqlite3.Connection, pack: Pack) -> bool:
         key = (pack.node, pack.boot)
@@ -273,7 +300,11 @@ def _load_total(connection: sqlite3.Connection, key: tuple[str, str]) -> CycleTo
 
 
 def _total_row(key: tuple[str, str], total: CycleTotal) -> tuple[object, ...]:
-    return (*key, json.dumps(total.highest), total.settled, total.settled_boot, total.newest_ms, total.newest_total)
+    if len(total.highest) == 1:
+        highest = '{"%d": %d}' % next(iter(total.highest.items()))
+    else:
+        highest = json.dumps(total.highest)
+    return (*key, highest, total.settled, total.settled_boot, total.newest_ms, total.newest_total)
 
 
 def read_after(

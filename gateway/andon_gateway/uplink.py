@@ -250,6 +250,8 @@ class Uplink:
         if version != self._assets_version:
             self._assets_version = version
             self._lanes.restart()
+        if not assets:
+            return False  # nothing has a place yet; a new table begins at the oldest pack
         now_ms = time.time_ns() // 1_000_000
         batch = self._spool.claim(lambda: self._lanes.next(reader, now_ms), lambda found: found.packs if found else [])
         if batch is None:
