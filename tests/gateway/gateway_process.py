@@ -28,7 +28,7 @@ def free_udp_port() -> int:
 class GatewayProcess:
     """One gateway; the first start picks its ports, later ones use the same."""
 
-    def __init__(self, folder: Path, cloud_url: str, extra: str = "", *, unprotected: str | None = "*") -> None:
+    def __init__(self, folder: Path, cloud_url: str, extra: str = "", *, unprotected: str | None = "*", fast_path: bool = True) -> None:
         self.state_dir = folder / "state"
         self.config = folder / "gateway.toml"
         self._cloud_url = cloud_url
@@ -38,6 +38,7 @@ class GatewayProcess:
             if unprotected is None
             else f"allow_unprotected = {unprotected if unprotected[0] == '[' else json.dumps(unprotected)}\n"
         )
+        self._fast_path = "" if fast_path else "fast_path = false\n"
         self.coap_port = 0
         self.http_port = 0
         self.log = folder / "gateway.log"
@@ -55,7 +56,7 @@ class GatewayProcess:
     def start(self) -> GatewayProcess:
         self.config.write_text(
             f'[gateway]\nid = "{GATEWAY}"\nstate_dir = "{self.state_dir}"\ndrain_s = 2\n'
-            f'[coap]\nbind = "127.0.0.1"\nport = {self.coap_port}\n{self._unprotected}[http]\nport = {self.http_port}\n'
+            f'[coap]\nbind = "127.0.0.1"\nport = {self.coap_port}\n{self._unprotected}{self._fast_path}[http]\nport = {self.http_port}\n'
             f'[cloud]\nurl = "{self._cloud_url}"\n[uplink]\nretry_first_s = 0.05\nretry_most_s = 0.2\n'
             f"refused_s = 0.3\n{self._extra}"
         )

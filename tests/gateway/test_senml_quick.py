@@ -99,7 +99,7 @@ def test_one_decoder_agrees_over_any_sequence(sequence: list[bytes]) -> None:
 
 
 def usual(seq: int, celsius: float, base_ms: int = NOW) -> bytes:
-    readings = [temperature(celsius + channel, channel, 20 * channel) for channel in range(6)]
+    readings = [temperature(celsius + channel if channel else celsius, channel, 20 * channel) for channel in range(6)]
     flags: list[dict[int, Any]] = [{0: "relay/0", 4: seq % 2 == 0}, {0: "node/rssi", 1: "dBm", 2: -61}]
     return pack("press-7", 3, seq, *readings, cycles(seq, 0, 7), *flags, base_ms=base_ms)
 
