@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from andon_gateway.aggregator import Aggregator
-from andon_gateway.cycles import CycleTotal
-from andon_gateway.database import write_rows
 from andon_gateway.dead_letters import DeadLetter, keep
-from andon_gateway.identity import MAX_BOOTS, SeenRanges
 from andon_gateway.shelf import Shelf, SpoolLimits
+from andon_gateway.taken import Taken
 from andon_gateway.vocabulary import QUANTITIES
 
 if TYPE_CHECKING:
@@ -24,11 +21,11 @@ if TYPE_CHECKING:
     from andon_gateway.database import Done, GroupCommit
     from andon_gateway.errors import StorageUnavailable
     from andon_gateway.senml import Pack
+    from andon_gateway.taken import Count
 
 __all__ = ["DeadLetter", "Spool", "SpoolLimits", "SpooledPack", "read_after"]
 
 T = TypeVar("T")
-MOST_CACHED: Final = 20_000
 _CUMULATIVE: Final = frozenset(name for name, quantity in QUANTITIES.items() if quantity.cumulative)
 Row = tuple[str, int, object]
 """Name, time in ms since the epoch, value."""
@@ -50,7 +47,7 @@ class SpooledPack:
 class Spool:
     """Appends packs exactly once and hands them to the uplink in order.
 
-    The caches mirror rows that the writer thread changes; they are used only in that thread and dropped after a failed commit.
+    What mirrors rows in memory is used only in the writer thread and dropped after a failed commit.
 
     Args:
         database: Where it is kept.
@@ -62,11 +59,7 @@ class Spool:
         self, database: GroupCommit, limits: SpoolLimits | None = None, aggregator: Aggregator | None = None
     ) -> None:
         self._database = database
-        self._seen: OrderedDict[tuple[str, int], SeenRanges] = OrderedDict()
-        self._floors: dict[str, int] = {}
-        self._totals: OrderedDict[tuple[str, str], CycleTotal] = OrderedDict()
-        self._dirty_seen: set[tuple[str, int]] = set()
-        self._dirty_totals: set[tuple[str, str]] = set()
+        self._taken = Taken()
         self._aggregator = aggregator or Aggregator({}, 0)
         self._shelf = Shelf(limits or SpoolLimits())
         self._latest_ms = 0
@@ -87,37 +80,45 @@ class Spool:
 
     def append_all(self, packs: Sequence[Pack], arrival_ms: int, done: Done[list[bool]]) -> None:
         """Make packs durable in one group; `done` gets for each whether it is new."""
-        self._database.submit(
-            lambda connection: [self._append(connection, pack, arrival_ms) for pack in packs], done, len(packs)
-        )
+
+        def change(connection: sqlite3.Connection) -> list[bool]:
+            self._taken.load(connection)
+            return [self._append(connection, pack, arrival_ms) for pack in packs]
+
+        self._database.submit(change, done, len(packs))
 
     def _append(self, connection: sqlite3.Connection, pack: Pack, arrival_ms: int) -> bool:
-        if not self._is_new(connection, pack):
+        if not self._taken.is_new(connection, pack):
             return False
         self._latest_ms = arrival_ms
+        counts: list[Count] = []
         if pack.counted is not None and not self._aggregator.active:
-            rows, replaces = self._numbers(connection, pack, pack.counted)
+            rows, replaces = self._numbers(connection, pack, pack.counted, counts)
             numbers = len(rows)
         else:
-            rows, replaces = self._any(connection, pack, arrival_ms)
+            rows, replaces = self._any(connection, pack, arrival_ms, counts)
             numbers = 0
+        self._taken.note(pack, counts)
         if rows:
             self._shelf.add(
                 connection, pack.node, pack.boot, arrival_ms, rows, replaces=replaces, plain=numbers == len(rows)
             )
         return True
 
-    def _any(self, connection: sqlite3.Connection, pack: Pack, arrival_ms: int) -> tuple[list[Row], bool]:
-        """The rows of a pack, and whether one replaces an earlier point."""
+    def _any(
+        self, connection: sqlite3.Connection, pack: Pack, arrival_ms: int, counts: list[Count]
+    ) -> tuple[list[Row], bool]:
+        """The rows of a pack, and whether one replaces an earlier point; raw counts go to `counts`."""
         rows: list[Row] = []
         replaces = False
         aggregates = self._aggregator.active
         for reading in pack.readings:
             name, time_ms, value = reading
             if name in _CUMULATIVE and type(value) is int:
-                total = self._total(connection, (pack.node, name))
+                total = self._taken.total(connection, (pack.node, name))
                 replaces = replaces or time_ms <= total.newest_ms
                 rows += [(name, *point) for point in total.take(pack.boot, value, time_ms)]
+                counts.append((name, value, time_ms))
             elif (
                 not aggregates
                 or not isinstance(value, float)
@@ -126,73 +127,25 @@ class Spool:
                 rows.append(reading)
         return rows, replaces
 
-    def _numbers(self, connection: sqlite3.Connection, pack: Pack, counted: Sequence[int]) -> tuple[list[Row], bool]:
+    def _numbers(
+        self, connection: sqlite3.Connection, pack: Pack, counted: Sequence[int], counts: list[Count]
+    ) -> tuple[list[Row], bool]:
         """The same of a pack without aggregated readings, of which those at the places `counted` are cumulative."""
         rows: list[Row] = [*pack.readings]
         replaces, more = False, 0
         for place in counted:
             name, time_ms, value = pack.readings[place]
-            total = self._total(connection, (pack.node, name))
+            raw = int(value)
+            total = self._taken.total(connection, (pack.node, name))
             replaces = replaces or time_ms <= total.newest_ms
-            points = total.take(pack.boot, int(value), time_ms)
+            points = total.take(pack.boot, raw, time_ms)
             rows[place + more : place + more + 1] = [(name, *point) for point in points]
             more += len(points) - 1
+            counts.append((name, raw, time_ms))
         return rows, replaces
 
-    def _is_new(self, connection: sqlite3.Connection, pack: Pack) -> bool:
-        key = (pack.node, pack.boot)
-        seen = self._seen.get(key)
-        if seen is None:
-            if pack.boot <= self._floor(connection, pack.node):
-                return False
-            row = connection.execute("SELECT seen FROM identity WHERE node = ? AND boot = ?", key).fetchone()
-            seen = self._seen[key] = SeenRanges.from_text(row[0]) if row else SeenRanges()
-            if row is None:
-                self._prune_boots(connection, pack)
-        if not seen.add(pack.seq):
-            return False
-        self._dirty_seen.add(key)
-        self._seen.move_to_end(key)
-        return True
-
-    def _floor(self, connection: sqlite3.Connection, node: str) -> int:
-        floor = self._floors.get(node)
-        if floor is None:
-            row = connection.execute("SELECT boot FROM identity_floor WHERE node = ?", (node,)).fetchone()
-            floor = self._floors[node] = row[0] if row else -1
-        return floor
-
-    def _prune_boots(self, connection: sqlite3.Connection, pack: Pack) -> None:
-        """Before a boot is added, forget the oldest ones beyond the limit and raise the floor to them."""
-        query = "SELECT boot FROM identity WHERE node = ? ORDER BY boot DESC LIMIT -1 OFFSET ?"
-        old = [row[0] for row in connection.execute(query, (pack.node, MAX_BOOTS - 1))]
-        if not old:
-            return
-        connection.execute("DELETE FROM identity WHERE node = ? AND boot <= ?", (pack.node, old[0]))
-        connection.execute("INSERT OR REPLACE INTO identity_floor VALUES (?, ?)", (pack.node, old[0]))
-        self._floors[pack.node] = old[0]
-        for boot in old:
-            self._seen.pop((pack.node, boot), None)
-            self._dirty_seen.discard((pack.node, boot))
-
-    def _total(self, connection: sqlite3.Connection, key: tuple[str, str]) -> CycleTotal:
-        total = self._totals.get(key)
-        if total is None:
-            total = self._totals[key] = _load_total(connection, key)
-        self._totals.move_to_end(key)
-        self._dirty_totals.add(key)
-        return total
-
     def _flush(self, connection: sqlite3.Connection) -> None:
-        seen = [(*key, self._seen[key].to_text()) for key in self._dirty_seen]
-        write_rows(connection, "INSERT OR REPLACE INTO identity VALUES", seen)
-        totals = [_total_row(key, self._totals[key]) for key in self._dirty_totals]
-        write_rows(connection, "INSERT OR REPLACE INTO cycle_total VALUES", totals)
-        self._dirty_seen.clear()
-        self._dirty_totals.clear()
-        for cache in (self._seen, self._totals):
-            while len(cache) > MOST_CACHED:
-                cache.popitem(last=False)
+        self._taken.flush(connection)
         self._emit(connection, None)
         self._aggregator.flush(connection)
         if self._shelf.over_quota(connection):
@@ -219,8 +172,7 @@ class Spool:
             self._sending.release()
 
     def _forget(self) -> None:
-        for store in (self._seen, self._floors, self._totals, self._dirty_seen, self._dirty_totals):
-            store.clear()
+        self._taken.forget()
         self._aggregator.forget()
         self._shelf.forget()
         self._release()
@@ -243,15 +195,9 @@ class Spool:
         def change(connection: sqlite3.Connection) -> None:
             self._shelf.forget_node(connection, node)
             self._aggregator.forget_node(connection, node)
-            for table in ("identity", "identity_floor", "cycle_total", "node"):
-                connection.execute(f"DELETE FROM {table} WHERE node = ?", (node,))  # noqa: S608 -- constants
-            for keys in (self._dirty_seen, self._dirty_totals):
-                keys -= {key for key in keys if key[0] == node}
-            for seen in [key for key in self._seen if key[0] == node]:
-                del self._seen[seen]
-            for total in [key for key in self._totals if key[0] == node]:
-                del self._totals[total]
-            self._floors.pop(node, None)
+            self._taken.load(connection)
+            self._taken.forget_node(connection, node)
+            connection.execute("DELETE FROM node WHERE node = ?", (node,))
 
         self._database.submit(change, lambda _result, _error: None)
 
@@ -286,25 +232,6 @@ class Spool:
                 self._shelf.note("dropped_dead_letters", keep(connection, dead_letters, now_ms))
 
         self._database.run(change).result()
-
-
-def _load_total(connection: sqlite3.Connection, key: tuple[str, str]) -> CycleTotal:
-    query = (
-        "SELECT highest, settled, settled_boot, newest_ms, newest_total FROM cycle_total WHERE node = ? AND name = ?"
-    )
-    row = connection.execute(query, key).fetchone()
-    if row is None:
-        return CycleTotal()
-    highest = {int(boot): int(count) for boot, count in json.loads(row[0]).items()}
-    return CycleTotal(highest, *row[1:])
-
-
-def _total_row(key: tuple[str, str], total: CycleTotal) -> tuple[object, ...]:
-    if len(total.highest) == 1:
-        highest = '{"%d": %d}' % next(iter(total.highest.items()))
-    else:
-        highest = json.dumps(total.highest)
-    return (*key, highest, total.settled, total.settled_boot, total.newest_ms, total.newest_total)
 
 
 def read_after(

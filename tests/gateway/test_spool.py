@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from andon_gateway import database as database_module
-from andon_gateway import spool as spool_module
+from andon_gateway import taken as taken_module
 from andon_gateway.access import AccessPolicy
 from andon_gateway.assets import AssetTable
 from andon_gateway.database import CommitLimits, GroupCommit, open_database, open_reader
@@ -144,7 +144,7 @@ def test_counters_are_the_sum_of_maxima_of_the_packs_taken(
 def test_many_boots_stay_bounded_and_old_ones_count_as_known(
     opened: Callable[[], OpenSpool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool_module, "MAX_BOOTS", 4)
+    monkeypatch.setattr(taken_module, "MAX_BOOTS", 4)
     spool = opened()
     for boot in range(10):
         assert spool.append(Pack("a", boot, 0, [reading(1.0)])) == [True]
