@@ -23,6 +23,10 @@ _OSCORE_NIBBLE: Final = 0x90  # option 9 as the first one, with a length below 1
 _CONTENT_FORMAT_AFTER_PATH: Final = 0x10
 _MOST_FORMAT_BYTES: Final = 2
 _CBOR_FORMAT: Final = 112
+_STARTS: Final = {
+    (length, code): bytes((0x60 | length, code)) for length in range(MAX_TOKEN_BYTES + 1) for code in range(256)
+}
+"""First two bytes of an acknowledgement by token length and code."""
 
 
 def telemetry(data: bytes, start: int) -> tuple[int | None, bytes] | None:
@@ -81,25 +85,22 @@ def protected_tail(option: bytes, ciphertext: bytes) -> bytes:
     return bytes((_OSCORE_NIBBLE | len(option),)) + option + b"\xff" + ciphertext
 
 
-def piggybacked(data: bytes, code: int, rest: bytes) -> bytes:
+def piggybacked(head: bytes, code: int, rest: bytes) -> bytes:
     """The acknowledgement of a confirmable request that carries the answer (RFC 7252 5.2.1).
 
     Args:
-        data: The request, with a token of at most eight bytes.
+        head: Header and token of the request.
         code: Of the answer.
         rest: Its options and payload.
     """
-    length = data[0] & 15
-    return bytes((0x60 | length, code)) + data[2 : HEADER_BYTES + length] + rest
+    return _STARTS[head[0] & 15, code] + head[2:] + rest
 
 
-def non_confirmable(data: bytes, message_id: int, code: int, rest: bytes) -> bytes:
+def non_confirmable(head: bytes, message_id: int, code: int, rest: bytes) -> bytes:
     """The answer to a non-confirmable request (RFC 7252 5.2.3)."""
-    length = data[0] & 15
-    token = data[HEADER_BYTES : HEADER_BYTES + length]
-    return bytes((0x50 | length, code, message_id >> 8, message_id & 0xFF)) + token + rest
+    return bytes((0x50 | head[0] & 15, code, message_id >> 8, message_id & 0xFF)) + head[HEADER_BYTES:] + rest
 
 
-def acknowledgement(data: bytes) -> bytes:
+def acknowledgement(head: bytes) -> bytes:
     """An empty one: the answer comes later in a message of its own (RFC 7252 5.2.2)."""
-    return b"\x60\x00" + data[2:HEADER_BYTES]
+    return b"\x60\x00" + head[2:HEADER_BYTES]

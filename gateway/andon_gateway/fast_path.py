@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from andon_gateway.bucket import Bucket
 from andon_gateway.coap_wire import (
     CHANGED,
     CON,
@@ -41,6 +42,12 @@ if TYPE_CHECKING:
 
 EMPTY_ACK_DELAY_S: Final = 0.1
 """A confirmable request whose answer takes longer is acknowledged first (RFC 7252 5.2.2); aiocoap waits as long."""
+SLOW_PER_SENDER_S: Final = 100.0
+SLOW_PER_SENDER_BURST: Final = 400.0
+"""Requests of one sender that aiocoap gets; a node that fetches firmware in blocks asks some ten times a second."""
+SLOW_PER_S: Final = 300.0
+SLOW_BURST: Final = 4000.0
+"""Of all senders: aiocoap keeps about 3 kB for 247 s for each, and its work must leave time for telemetry."""
 _VERSION: Final = 1
 
 Ancillary = list[tuple[int, int, bytes]]
@@ -72,12 +79,14 @@ class FastCounts:
         repeated: Of a message id known from here.
         aiocoap: Left to aiocoap.
         malformed: No CoAP at all, dropped.
+        shed: Requests for aiocoap beyond what one sender, or all together, may ask of it; dropped.
     """
 
     fast: int = 0
     repeated: int = 0
     aiocoap: int = 0
     malformed: int = 0
+    shed: int = 0
 
 
 class _Exchange:
@@ -128,6 +137,8 @@ class FastPath:
         self._sources: list[Address] = []
         self._exchanges: list[_Exchange] = []
         self._unacknowledged: deque[tuple[float, list[_Exchange]]] = deque()
+        self._slow: dict[SocketAddress, Bucket] = {}
+        self._all_slow = Bucket(SLOW_PER_S, SLOW_BURST)
         self.counts = counts
 
     def attach(self, wire: Wire) -> None:
@@ -164,9 +175,22 @@ class FastPath:
             sealed = protected(data, start)
             if sealed is not None and self._unseal(exchange, *sealed, source):
                 return True
+        if not self._room(address):
+            del answers[key]  # as if it had been lost on the way: sent again, it has another chance
+            self.counts.shed += 1
+            return True
         answers[key] = ELSEWHERE
         self.counts.aiocoap += 1
         return False
+
+    def _room(self, address: SocketAddress) -> bool:
+        """Whether aiocoap may have one more request; it needs memory and time for each, for minutes (RFC 7252 4.5)."""
+        own = self._slow.get(address)
+        if own is None:
+            if len(self._slow) >= MOST_PEERS:
+                self._slow.clear()
+            own = self._slow[address] = Bucket(SLOW_PER_SENDER_S, SLOW_PER_SENDER_BURST)
+        return own.take() and self._all_slow.take()
 
     def end(self, now_s: float) -> None:
         """The batch is complete.

@@ -168,22 +168,23 @@ class TelemetryIntake:
                 self.counts.unavailable += len(packs)
                 done([Outcome(Answer.SERVICE_UNAVAILABLE, str(error), RETRY_AFTER_S)] * len(packs))
                 return
-            for pack, source, new in zip(packs, sources, news, strict=True):
-                self._taken(pack, source, now_ms, new=new)
+            self._count(packs, sources, news, now_ms)
             done([TAKEN] * len(packs))
 
         self._spool.append_all(packs, now_ms, committed)
 
-    def _taken(self, pack: Pack, source: Address, now_ms: int, *, new: bool) -> None:
-        if new:
-            self.counts.packs += 1
-            self.counts.readings += len(pack.readings)
-            if pack.rejected:
-                self.counts.rejected.update(pack.rejected)
-        else:
-            self.counts.duplicates += 1
-        self._nodes.saw(pack.node, source, now_ms)
-        self._gate.took(pack, source, now_ms, new=new)
+    def _count(self, packs: Sequence[Pack], sources: Sequence[Address], news: Sequence[bool], now_ms: int) -> None:
+        counts, saw, took = self.counts, self._nodes.saw, self._gate.took
+        for pack, source, new in zip(packs, sources, news, strict=True):
+            if new:
+                counts.packs += 1
+                counts.readings += len(pack.readings)
+                if pack.rejected:
+                    counts.rejected.update(pack.rejected)
+            else:
+                counts.duplicates += 1
+            saw(pack.node, source, now_ms)
+            took(pack, source, now_ms, new=new)
 
     def _not_now(self, pack: Pack, now_ms: int) -> Outcome | None:
         """The answer to a node that has to wait; None for all others."""

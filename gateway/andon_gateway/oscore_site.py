@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aiocoap import CON, Message, error, interfaces  # type: ignore[import-untyped]  # aiocoap ships no types
 from aiocoap.numbers.codes import Code  # type: ignore[import-untyped]  # same
 
+from andon_gateway.bucket import Bucket
 from andon_gateway.errors import StorageUnavailable
 from andon_gateway.oscore import (
     EchoRequired,
@@ -92,23 +92,6 @@ class _InnerPipe:
         self.response = response
 
 
-class _Bucket:
-    """At most `rate` a second after a burst."""
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate, self._burst = rate, burst
-        self._left, self._at = burst, time.monotonic()
-
-    def take(self) -> bool:
-        now = time.monotonic()
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
 class ProtectedSite(interfaces.Resource):  # type: ignore[misc]  # untyped base
     """Hands unprotected requests to the site as they are, and opened ones with an `AuthenticatedRemote`.
 
@@ -121,7 +104,7 @@ class ProtectedSite(interfaces.Resource):  # type: ignore[misc]  # untyped base
         super().__init__()
         self._site = site
         self._keys = keys
-        self._buckets: dict[str, _Bucket] = {}
+        self._buckets: dict[str, Bucket] = {}
 
     async def render(self, request: Message) -> Message:
         """Never called: pipes come in through `render_to_pipe`."""
@@ -175,7 +158,7 @@ class ProtectedSite(interfaces.Resource):  # type: ignore[misc]  # untyped base
         return pipe.response or Message(code=Code.INTERNAL_SERVER_ERROR)
 
     def _challenge(self, pipe: Any, context: SecurityContext, required: EchoRequired) -> None:
-        bucket = self._buckets.setdefault(context.node, _Bucket(CHALLENGES_PER_S, CHALLENGE_BURST))
+        bucket = self._buckets.setdefault(context.node, Bucket(CHALLENGES_PER_S, CHALLENGE_BURST))
         try:
             protected = context.challenge(required) if bucket.take() else None
         except StorageUnavailable:

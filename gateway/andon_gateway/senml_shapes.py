@@ -271,7 +271,11 @@ class Parts:
         elif quantity.value_type == "number":
             if value not in self.floats:
                 self.integers.append(value)
-        elif quantity.value_type != "integer" or value in self.floats or (value in self.negative and quantity.minimum >= 0):
+        elif (
+            quantity.value_type != "integer"
+            or value in self.floats
+            or (value in self.negative and quantity.minimum >= 0)
+        ):
             raise Unusual
         self.names.append(name)
         self.times.append(time)

@@ -106,9 +106,7 @@ class Shelf:
         self._pending_bytes = 0
         for table, rows in self._pending.items():
             if rows:
-                write_rows(
-                    connection, f"INSERT INTO {table} (node, boot, arrival_ms, readings, replaces) VALUES", rows
-                )
+                write_rows(connection, f"INSERT INTO {table} (node, boot, arrival_ms, readings, replaces) VALUES", rows)
                 rows.clear()
 
     def remove(self, connection: sqlite3.Connection, ids: Sequence[int]) -> None:

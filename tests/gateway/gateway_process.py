@@ -28,7 +28,9 @@ def free_udp_port() -> int:
 class GatewayProcess:
     """One gateway; the first start picks its ports, later ones use the same."""
 
-    def __init__(self, folder: Path, cloud_url: str, extra: str = "", *, unprotected: str | None = "*", fast_path: bool = True) -> None:
+    def __init__(
+        self, folder: Path, cloud_url: str, extra: str = "", *, unprotected: str | None = "*", fast_path: bool = True
+    ) -> None:
         self.state_dir = folder / "state"
         self.config = folder / "gateway.toml"
         self._cloud_url = cloud_url

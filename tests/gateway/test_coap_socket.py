@@ -142,7 +142,9 @@ async def test_nothing_is_answered_before_it_is_durable(running: Running) -> Non
     kept = 0
     for seq in range(30):
         broken[0] = seq % 3 == 2
-        node.send(b"\x42\x02" + seq.to_bytes(2, "big") + b"t%c" % seq + HEAD + pack("press-7", 1, seq, temperature(seq)))
+        node.send(
+            b"\x42\x02" + seq.to_bytes(2, "big") + b"t%c" % seq + HEAD + pack("press-7", 1, seq, temperature(seq))
+        )
         answer = await answered(node)
         assert answer[4:6] == b"t%c" % seq
         kept += not broken[0]
@@ -174,7 +176,14 @@ async def test_an_icmp_error_does_not_make_the_gateway_deaf(running: Running) ->
 async def test_a_datagram_that_aiocoap_chokes_on_does_not_stop_the_others(running: Running) -> None:
     running.coap.hasten(running.intake, running.keys, running.counts)
     node = client(running)
-    for datagram in (b"", b"\x40", b"\x40\x02\x00\x01\xb1\xff", b"\x40\x02\x00\x02\xd1", b"\xc0\x02\x00\x03", b"\x49\x02\x00\x04" + b"t" * 9):
+    for datagram in (
+        b"",
+        b"\x40",
+        b"\x40\x02\x00\x01\xb1\xff",
+        b"\x40\x02\x00\x02\xd1",
+        b"\xc0\x02\x00\x03",
+        b"\x49\x02\x00\x04" + b"t" * 9,
+    ):
         node.send(datagram)
     node.send(b"\x42\x02\x00\x09tk" + HEAD + pack("press-7", 1, 0, temperature(1.5)))
     while (await answered(node))[4:6] != b"tk":
@@ -269,7 +278,9 @@ def hostile(dice: random.Random, node: SecurityContext) -> bytes:
     return bytes(data[: dice.choice([len(data), len(data), dice.randrange(len(data) + 1)])])
 
 
-async def test_hostile_datagrams_never_raise_and_memory_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hostile_datagrams_never_raise_and_memory_stays_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """10,000 of them, in the clear and protected; a seed that failed is in the message."""
     monkeypatch.setattr("andon_gateway.fast_path.MOST_PEERS", 64)
     waiting: list[Any] = []

@@ -44,7 +44,9 @@ class _Numbers:
 
 def node(own: dict[str, str]) -> SecurityContext:
     """The node's half of keys as the `credentials` event has them."""
-    secret, salt, sender, recipient = (bytes.fromhex(own[name]) for name in ("secret", "salt", "sender_id", "recipient_id"))
+    secret, salt, sender, recipient = (
+        bytes.fromhex(own[name]) for name in ("secret", "salt", "sender_id", "recipient_id")
+    )
     return SecurityContext(Credential("node", secret, salt, node_id=recipient, gateway_id=sender), _Numbers())
 
 
@@ -106,7 +108,12 @@ class Pair:
     def __init__(self, fast: GatewayProcess, slow: GatewayProcess) -> None:
         self.gateways = (fast, slow)
         self.numbers = itertools.count(1)
-        self.nodes = {"press": node(PRESS), "oven": node(OVEN), "stranger": node(keys(9)), "forger": node(keys(1, "ab" * 16))}
+        self.nodes = {
+            "press": node(PRESS),
+            "oven": node(OVEN),
+            "stranger": node(keys(9)),
+            "forger": node(keys(1, "ab" * 16)),
+        }
         self.last: tuple[bytes, bytes] | None = None
 
     def prove_freshness(self) -> None:
@@ -209,7 +216,9 @@ def option(delta: int, value: bytes) -> bytes:
     return bytes([high << 4 | low]) + more + longer + value
 
 
-def message(kind: int, mid: int, token: bytes, options: list[tuple[int, bytes]], payload: bytes, code: int = 2) -> bytes:
+def message(
+    kind: int, mid: int, token: bytes, options: list[tuple[int, bytes]], payload: bytes, code: int = 2
+) -> bytes:
     """A CoAP message, by RFC 7252 and without any library."""
     data = bytes([0x40 | kind << 4 | min(len(token), 15), code]) + mid.to_bytes(2, "big") + token
     last = 0
@@ -258,7 +267,9 @@ def plain(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(datagrams=st.lists(plain(), min_size=1, max_size=4))
 def test_requests_in_the_clear_are_answered_alike(pair: Pair, datagrams: list[bytes]) -> None:
     for datagram, (fast, slow) in zip(datagrams, pair.exchange(datagrams), strict=True):
@@ -290,7 +301,16 @@ def sealed(draw: st.DrawFn) -> tuple[str, int, bytes, int, list[tuple[int, bytes
     )
 
 
-SPOILT_OPTIONS = [b"", b"\x00", b"\x09", b"\xe9\x01\x01", b"\x19\x05\x01c\x01", b"\x01\x01", b"\x0f\x01\x01\x01\x01\x01\x01\x01\x01", b"\x08\x01"]
+SPOILT_OPTIONS = [
+    b"",
+    b"\x00",
+    b"\x09",
+    b"\xe9\x01\x01",
+    b"\x19\x05\x01c\x01",
+    b"\x01\x01",
+    b"\x0f\x01\x01\x01\x01\x01\x01\x01\x01",
+    b"\x08\x01",
+]
 
 
 def seal(pair: Pair, item: tuple[str, int, bytes, int, list[tuple[int, bytes]], bytes, int, int]) -> bytes:
@@ -311,7 +331,9 @@ def seal(pair: Pair, item: tuple[str, int, bytes, int, list[tuple[int, bytes]], 
     return message(kind, mid, token, outside, ciphertext)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(items=st.lists(sealed(), min_size=1, max_size=4))
 def test_protected_requests_are_answered_alike(
     pair: Pair, items: list[tuple[str, int, bytes, int, list[tuple[int, bytes]], bytes, int, int]]
@@ -348,5 +370,7 @@ def test_a_duplicate_gets_the_same_answer_and_is_not_taken_again(pair: Pair) -> 
     assert side.read(PATIENCE_S) == first
     side.close()
     after = pair.counts()[0]
-    gained = {name: float(after[name]) - float(before.get(name, 0)) for name in ("packs_total", "duplicate_packs_total")}
+    gained = {
+        name: float(after[name]) - float(before.get(name, 0)) for name in ("packs_total", "duplicate_packs_total")
+    }
     assert gained == {"packs_total": 1, "duplicate_packs_total": 0}

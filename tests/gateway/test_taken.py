@@ -79,9 +79,13 @@ PACKS = st.builds(
 STEPS = st.lists(st.tuples(st.sampled_from(["take", "take", "take", "fail", "restart", "forget"]), st.lists(PACKS, max_size=4)), max_size=25)  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(steps=STEPS)
-def test_restarts_and_failures_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[Any]) -> None:
+def test_restarts_and_failures_leave_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[Any]
+) -> None:
     monkeypatch.setattr(taken_module, "MOST_BEHIND", 5)
     monkeypatch.setattr(taken_module, "MAX_BOOTS", 3)
     monkeypatch.setattr(database_module, "FAILURE_PAUSE_S", 0.0)
@@ -113,7 +117,12 @@ def test_the_tables_are_written_only_now_and_then(tmp_path: Path, monkeypatch: p
         disk.append([a_pack("a", 1, seq, seq, seq)])
         seen.append(reader.execute("SELECT seen FROM identity").fetchone()[0])
         waiting.append(reader.execute("SELECT count(*) FROM taken").fetchone()[0])
-    assert [text for number, text in enumerate(seen) if number == 0 or seen[number - 1] != text] == ["0-0", "0-10", "0-20", "0-30"]
+    assert [text for number, text in enumerate(seen) if number == 0 or seen[number - 1] != text] == [
+        "0-0",
+        "0-10",
+        "0-20",
+        "0-30",
+    ]
     assert max(waiting) == 9
     reader.close()
     disk.database.close()
