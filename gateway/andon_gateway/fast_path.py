@@ -164,17 +164,8 @@ class FastPath:
             return self._repeat(data, answers[key], ancillary, address)
         answers[key] = UNDER_WAY
         self._recent.fresh.append(key)
-        kind = data[0] >> 4 & 3
-        start = HEADER_BYTES + (data[0] & 15)
-        if data[1] == POST and kind <= NON and start <= HEADER_BYTES + MAX_TOKEN_BYTES:
-            exchange = _Exchange(key, data[:start], ancillary, address)
-            found = telemetry(data, start)
-            if found is not None:
-                self._examine(exchange, *found, source)
-                return True
-            sealed = protected(data, start)
-            if sealed is not None and self._unseal(exchange, *sealed, source):
-                return True
+        if self._telemetry(key, data, ancillary, address, source):
+            return True
         if not self._room(address):
             del answers[key]  # as if it had been lost on the way: sent again, it has another chance
             self.counts.shed += 1
@@ -182,6 +173,19 @@ class FastPath:
         answers[key] = ELSEWHERE
         self.counts.aiocoap += 1
         return False
+
+    def _telemetry(self, key: int, data: bytes, ancillary: Ancillary, address: SocketAddress, source: Address) -> bool:
+        """Handle a `POST /t`; False: it is something else."""
+        start = HEADER_BYTES + (data[0] & 15)
+        if data[1] != POST or data[0] >> 4 & 3 > NON or start > HEADER_BYTES + MAX_TOKEN_BYTES:
+            return False
+        exchange = _Exchange(key, data[:start], ancillary, address)
+        found = telemetry(data, start)
+        if found is not None:
+            self._examine(exchange, *found, source)
+            return True
+        sealed = protected(data, start)
+        return sealed is not None and self._unseal(exchange, *sealed, source)
 
     def _room(self, address: SocketAddress) -> bool:
         """Whether aiocoap may have one more request; it needs memory and time for each, for minutes (RFC 7252 4.5)."""

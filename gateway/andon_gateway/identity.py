@@ -47,7 +47,8 @@ class SeenRanges:
     def to_text(self) -> str:
         """The ranges as `0-41 43-50`, for the database."""
         if len(self.ranges) == 1:
-            return "%d-%d" % self.ranges[0]
+            low, high = self.ranges[0]
+            return f"{low}-{high}"
         return " ".join(f"{low}-{high}" for low, high in self.ranges)
 
     @classmethod

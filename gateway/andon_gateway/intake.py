@@ -129,17 +129,9 @@ class TelemetryIntake:
         Returns:
             The pack, to be given to `keep`, or the final answer.
         """
-        pack = self._quick.decode(payload, now_ms) if content_format == SENML_CBOR else None
-        if pack is None:
-            if content_format not in (SENML_CBOR, SENML_JSON):
-                return self._refuse(_UNSUPPORTED, "content_format")
-            if len(payload) > MAX_PACK_BYTES:
-                return self._refuse(TOO_LARGE, "size")
-            try:
-                pack = decode_pack(payload, content_format, now_ms)
-            except PackRefused as refusal:
-                self._gate.refused(source, identity)
-                return self._refuse(Outcome(Answer.BAD_REQUEST, str(refusal)), "malformed")
+        pack = self._decode(payload, content_format, source, now_ms, identity)
+        if isinstance(pack, Outcome):
+            return pack
         verdict = self._access.verdict(pack.node, identity)
         if verdict != "allowed":
             answer = Answer.FORBIDDEN if verdict == "identity" else Answer.UNAUTHORIZED
@@ -150,6 +142,23 @@ class TelemetryIntake:
             return later
         self._gate.check_clock(pack, now_ms)
         return pack
+
+    def _decode(
+        self, payload: bytes, content_format: int | None, source: Address, now_ms: int, identity: str | None
+    ) -> Pack | Outcome:
+        if content_format == SENML_CBOR:
+            pack = self._quick.decode(payload, now_ms)
+            if pack is not None:
+                return pack
+        elif content_format != SENML_JSON:
+            return self._refuse(_UNSUPPORTED, "content_format")
+        if len(payload) > MAX_PACK_BYTES:
+            return self._refuse(TOO_LARGE, "size")
+        try:
+            return decode_pack(payload, content_format, now_ms)
+        except PackRefused as refusal:
+            self._gate.refused(source, identity)
+            return self._refuse(Outcome(Answer.BAD_REQUEST, str(refusal)), "malformed")
 
     def keep(
         self, packs: Sequence[Pack], sources: Sequence[Address], now_ms: int, done: Callable[[list[Outcome]], None]

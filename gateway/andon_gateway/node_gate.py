@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Literal
 
 from andon_gateway.lineprotocol import CLOCK_OFFSET_NAME
@@ -24,6 +25,7 @@ UNKNOWN_SILENT_MS: Final = 3_600_000
 OFFSET_EVERY_MS: Final = 60_000
 MOST_RATE_WAIT_S: Final = 60
 
+_TIME_OF: Final = itemgetter(1)
 Admission = Literal["admitted", "too-many-nodes", "too-many-unknown-nodes"]
 
 
@@ -126,7 +128,7 @@ class NodeGate:
         if not pack.readings:
             return
         record = self._records[pack.node]
-        newest_ms = max([reading[1] for reading in pack.readings])  # by index: this runs for every pack
+        newest_ms = max(map(_TIME_OF, pack.readings))
         if -self.limits.clock_limit_ms <= newest_ms - now_ms <= self.limits.clock_limit_ms and not (
             record.clock_offset_ms or record.clock.recent
         ):

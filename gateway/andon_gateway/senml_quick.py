@@ -227,7 +227,7 @@ def _value(record: dict[Any, Any], kind: int, minimum: int, words: frozenset[str
     if kind == _NUMBER:
         value = record[V]
         if (type(value) is float and isfinite(value)) or (type(value) is int and -_EXACT < value < _EXACT):
-            return value + 0.0  # type: ignore[no-any-return]  # a float, by the line before
+            return value + 0.0
     elif kind == _INTEGER:
         value = record[V]
         if type(value) is int and minimum <= value < INTEGER_LIMIT:

@@ -251,32 +251,43 @@ class Parts:
                 name = self._text()
             elif label == _UNIT:
                 self._text()
-            elif label == _VALUE:
-                value = self._number()
-            elif label == _BOOLEAN:
-                value = self._slot("B")
-                self.booleans.append(value)
-            elif label == _TIME and self._payload[self._at] == 0:
-                self._at += 1
             elif label == _TIME:
-                time = self._milliseconds()
+                time = self._offset()
             else:
-                raise Unusual
-        quantity = QUANTITIES[name]
+                value = self._value(label)
         if value < 0:
             raise Unusual
-        if value in self.booleans:
-            if quantity.value_type != "boolean":
-                raise Unusual
-        elif quantity.value_type == "number":
-            if value not in self.floats:
-                self.integers.append(value)
-        elif (
-            quantity.value_type != "integer"
-            or value in self.floats
-            or (value in self.negative and quantity.minimum >= 0)
-        ):
-            raise Unusual
+        self._check(name, value)
         self.names.append(name)
         self.times.append(time)
         self.values.append(value)
+
+    def _offset(self) -> int | None:
+        """A record's time; None: zero, which is a constant."""
+        if self._payload[self._at] != 0:
+            return self._milliseconds()
+        self._at += 1
+        return None
+
+    def _value(self, label: int) -> int:
+        if label == _VALUE:
+            return self._number()
+        if label != _BOOLEAN:
+            raise Unusual
+        self.booleans.append(self._slot("B"))
+        return self.booleans[-1]
+
+    def _check(self, name: str, value: int) -> None:
+        """Whether every number that can stand at the place is one for the name, up to what `Shape.decode` checks."""
+        quantity = QUANTITIES[name]
+        if value in self.booleans:
+            fits = quantity.value_type == "boolean"
+        elif value in self.floats:
+            fits = quantity.value_type == "number"
+        elif quantity.value_type == "number":
+            self.integers.append(value)
+            fits = True
+        else:
+            fits = quantity.value_type == "integer" and not (value in self.negative and quantity.minimum >= 0)
+        if not fits:
+            raise Unusual

@@ -141,7 +141,7 @@ class Pair:
                 assert side.read(PATIENCE_S) is not None
                 side.close()
 
-    def exchange(self, datagrams: list[bytes]) -> list[list[tuple[Any, ...]]]:
+    def exchange(self, datagrams: list[bytes]) -> list[list[list[tuple[Any, ...]]]]:
         """What each gateway answers to the datagrams, sent one after the other from one port."""
         results = []
         sides = [Exchange(gateway.coap_port) for gateway in self.gateways]
@@ -157,7 +157,7 @@ class Pair:
                 marker = message(CON, 0xF000 + number % 0xF00, token, [PATH_T, FORMAT], pack("marker-1", 1, number))
                 for side, answers in zip(sides, found, strict=True):
                     side.send(marker)
-                    answers += side.read_until(token)
+                    answers.extend(side.read_until(token))
             deadline = time.monotonic() + PATIENCE_S
             while normal(found[0]) != normal(found[1]) and time.monotonic() < deadline:
                 # A disk too slow for a piggybacked answer makes aiocoap queue separate ones behind each other.

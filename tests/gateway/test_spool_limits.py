@@ -80,8 +80,8 @@ def test_the_oldest_packs_go_at_the_quota_and_are_counted_exactly_across_restart
         assert firsts == list(range(40 - len(kept), 40)), "not the oldest"
         dropped = opened.spool.counts["dropped_packs"]
         assert opened.spool.counts["dropped_readings"] == 2 * dropped
-        for table in ("identity", "taken"):  # so that the next turn is new
-            opened.database.run(lambda c, table=table: c.execute(f"DELETE FROM {table}")).result(5)  # type: ignore[misc]  # a default argument
+        for statement in ("DELETE FROM identity", "DELETE FROM taken"):  # so that the next turn is new
+            opened.database.run(lambda c, text=statement: c.execute(text)).result(5)  # type: ignore[misc]  # a default argument
         opened.database.close()
     assert dropped == 3 * 40 - len(kept)
 
