@@ -119,7 +119,24 @@ CREATE TABLE oscore_key (
     bound INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Relay commands of the cloud. result is null while the command still has to be executed.
+-- The rule document in force, as the cloud sent it (rules/).
+CREATE TABLE rule_document (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    etag TEXT NOT NULL,
+    text TEXT NOT NULL                     -- JSON
+) STRICT;
+
+-- What each rule knows of each channel, as of the last pack that was taken (rules/evaluation.py).
+CREATE TABLE rule_memory (
+    rule TEXT NOT NULL,
+    node TEXT NOT NULL,
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,                  -- of the rule: with another one the memory is worth nothing
+    memory TEXT NOT NULL,                  -- JSON
+    PRIMARY KEY (rule, node, name)
+) STRICT, WITHOUT ROWID;
+
+-- Relay commands, of the cloud and of rules. result is null while the command still has to be executed.
 CREATE TABLE command (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -129,7 +146,9 @@ CREATE TABLE command (
     lease_s INTEGER NOT NULL,
     expires_ms INTEGER NOT NULL,
     result TEXT CHECK (result IN ('acknowledged', 'expired', 'failed')),
-    finished_ms INTEGER
+    finished_ms INTEGER,
+    rule TEXT,                             -- null: the cloud's command
+    reason TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX command_open ON command (node, position) WHERE result IS NULL;
 
