@@ -42,8 +42,10 @@ from andon_gateway.windows import AggregateRule, rules_by_name
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from andon_gateway.commands import RelayCommand
     from andon_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -218,7 +220,11 @@ def _wire(
     coap.secure(keys, access)
     runner = CommandRunner(commands, nodes, coap, now_ms, channel.wake_reports)
     loop = asyncio.get_running_loop()
-    rules.on_commands = lambda issued: loop.call_soon_threadsafe(runner.adopt, issued)
+
+    def execute(issued: Sequence[RelayCommand]) -> None:
+        loop.call_soon_threadsafe(runner.adopt, issued)
+
+    rules.on_commands = execute
     runner.on_end = rules.command_ended
 
     address = local_address(settings.coap.bind, coap.port)

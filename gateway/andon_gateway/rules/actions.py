@@ -20,7 +20,9 @@ EXPIRES_S: Final = 30
 """A command that did not reach its node by then is given up; while the alarm is active the next one follows."""
 REFUSED_PAUSE_S: Final = 30
 """Pause after a node's refusal (an interlock, a minimum on-time) before the same is asked again."""
-_NAMESPACE: Final = uuid.UUID("5d7f0d3a-7c0b-5c8e-9a55-5b1c0f3e9d21")  # any fixed one: makes our ids differ from others'
+_NAMESPACE: Final = uuid.UUID(
+    "5d7f0d3a-7c0b-5c8e-9a55-5b1c0f3e9d21"
+)  # any fixed one: makes our ids differ from others'
 
 
 @dataclass(slots=True)

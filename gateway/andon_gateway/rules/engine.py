@@ -10,7 +10,8 @@ import sqlite3
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
 from andon_gateway.lineprotocol import alarm_name
 from andon_gateway.rules.actions import RelayActions, due_after
@@ -54,6 +55,7 @@ _Key = tuple[str, str, str]
 MOST_NODES: Final = 20_000
 NEVER_MS: Final = 2**62
 _LOG_EVERY_S: Final = 60.0
+_by_time = attrgetter("time_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +239,8 @@ class EdgeRules:
                     self._look(connection, rule, pack.node, reading, (reading.time_ms - ahead_ms, arrival_ms), events)
                 except sqlite3.Error:
                     raise  # the disk's: the whole group is tried again
-                except Exception:  # a fault in a rule must never keep readings from the disk
-                    self._failed(rule)
+                except Exception as fault:  # noqa: BLE001 -- a fault in a rule must never keep readings from the disk
+                    self._failed(rule, fault)
         return events
 
     def _look(
@@ -388,8 +390,8 @@ class EdgeRules:
         self._actions.issued = []
         self.due_ms = 0
 
-    def _failed(self, rule: Rule) -> None:
+    def _failed(self, rule: Rule, fault: Exception) -> None:
         self._fresh.errors += 1
         if time.monotonic() - self._logged_s >= _LOG_EVERY_S:
             self._logged_s = time.monotonic()
-            log.exception("rule %s cannot be evaluated; its readings are kept, the other rules go on", rule.id)
+            log.error("rule %s fails; its readings are kept, the other rules go on", rule.id, exc_info=fault)

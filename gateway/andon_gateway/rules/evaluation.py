@@ -45,7 +45,16 @@ class Memory:
 
     def to_text(self) -> str:
         """For the database."""
-        values = (self.newest_ms, self.active, self.since_ms, self.event_ms, self.points, self.anchor, self.act_ms, self.command)
+        values = (
+            self.newest_ms,
+            self.active,
+            self.since_ms,
+            self.event_ms,
+            self.points,
+            self.anchor,
+            self.act_ms,
+            self.command,
+        )
         return json.dumps(values, separators=(",", ":"))
 
     @classmethod
