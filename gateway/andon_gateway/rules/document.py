@@ -169,7 +169,9 @@ def parse_document(text: str) -> RulesDocument:
         document = RulesDocument.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "document"
+        # pydantic puts the rule's type after its number, where a person looks for the key.
+        parts = [str(part) for index, part in enumerate(first["loc"]) if index != 2 or first["loc"][0] != "rules"]  # noqa: PLR2004 -- see above
+        place = ".".join(parts) or "document"
         expected = "is no known key" if first["type"] == "extra_forbidden" else first["msg"]
         raise RulesError(f"{place}: {expected}") from None
     seen: set[str] = set()

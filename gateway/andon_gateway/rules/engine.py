@@ -129,6 +129,7 @@ class EdgeRules:
         try:
             self._use(parse_document(row[1]), row[0])
             self._load(reader)
+            self.counts.active = self._active
         except RulesError as error:
             self.counts.refused_documents += 1
             log.error("the rules on disk cannot be used, none are in force until the cloud sends others: %s", error)  # noqa: TRY400 -- the message says it all
