@@ -57,6 +57,7 @@ class StandInCloud:
         report_status: Answers to reports before 204, first to last.
         declared: Commands that rules issued at the gateway, as it told them.
         pulls: Number of requests for the rules.
+        rules_status: What the gateway told about its rules, each time.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -71,6 +72,7 @@ class StandInCloud:
         self.report_status: list[int] = []
         self.declared: dict[str, dict[str, Any]] = {}
         self.pulls = 0
+        self.rules_status: list[dict[str, Any]] = []
         self.stream_status: list[int] = []
         self.streams = 0
         self._assets: dict[str, dict[str, str]] = {}
@@ -92,6 +94,7 @@ class StandInCloud:
                 Route(f"{base}/commands/{{id}}/events", self._report, methods=["POST"]),
                 Route(f"{base}/commands/{{id}}", self._declare, methods=["PUT"]),
                 Route(f"{base}/rules", self._pull),
+                Route(f"{base}/rules/status", self._take_rules_status, methods=["PUT"]),
             ]
         )
         config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
@@ -208,6 +211,10 @@ class StandInCloud:
 
     async def _declare(self, request: Request) -> Response:
         self.declared[request.path_params["id"]] = await request.json()
+        return Response(status_code=204)
+
+    async def _take_rules_status(self, request: Request) -> Response:
+        self.rules_status.append(await request.json())
         return Response(status_code=204)
 
     async def _pull(self, request: Request) -> Response:

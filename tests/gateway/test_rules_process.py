@@ -146,6 +146,10 @@ def test_versions_roll_over_and_bad_ones_do_not(gateway: GatewayProcess, cloud: 
         wait_until(lambda: gateway.metric("rules_refused_documents_total") == 1, "the refusal", LIMIT_S)
         assert "rules.1.setpoint: Input should be a valid number" in gateway.log.read_text()
         assert (gateway.metric("rules_version"), gateway.metric("rules_count")) == (1, 1)
+        wait_until(lambda: len(cloud.rules_status) >= 2, "the cloud to be told", LIMIT_S)
+        good, bad = cloud.rules_status
+        assert good == {"version": 1, "rules": 1, "refused": ""}
+        assert (bad["version"], bad["refused"].partition(":")[0]) == (1, "rules.1.setpoint")
         gateway.kill()
         gateway.start()
         assert gateway.metric("rules_version") == 1

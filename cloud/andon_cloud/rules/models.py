@@ -1,15 +1,15 @@
-"""Table of the rule documents; every version stays, so that the log of changes is complete and an old one can be put back."""
+"""Tables of the rules: the documents, and what each gateway has in force."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Integer, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from andon_cloud.db.base import Base
 
 
 class RuleDocument(Base):
-    """One version of the plant's rules."""
+    """One version of the plant's rules. None is ever removed, so that each change has its author and an old one can be put back."""
 
     __tablename__ = "rule_documents"
 
@@ -18,3 +18,15 @@ class RuleDocument(Base):
     document: Mapped[str] = mapped_column(Text)  # JSON, as gateways get it
     actor: Mapped[str] = mapped_column(String(100))
     created_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class RulesInForce(Base):
+    """What a gateway has told about its rules."""
+
+    __tablename__ = "rules_in_force"
+
+    gateway_id: Mapped[str] = mapped_column(ForeignKey("gateways.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger)
+    rules: Mapped[int] = mapped_column(Integer)
+    refused: Mapped[str] = mapped_column(String(500))
+    told_ms: Mapped[int] = mapped_column(BigInteger)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from andon_cloud.auth import AuthenticatedGateway, Person
 from andon_cloud.problems import Problem, responses
-from andon_cloud.rules.schemas import RulesIn, RulesOut
+from andon_cloud.rules.schemas import RulesIn, RulesOut, RulesStatus, RulesStatusOut
 from andon_cloud.rules.service import NO_DOCUMENT_ETAG
 from andon_cloud.services import Wired
 
@@ -67,6 +67,18 @@ async def pull_rules(
     if if_none_match == found.etag:
         return Response(status_code=304, headers={"ETag": found.etag})
     return Response(found.document, media_type="application/json", headers={"ETag": found.etag})
+
+
+@channel.put("/rules/status", status_code=204)
+async def tell_rules_status(identity: AuthenticatedGateway, status: RulesStatus, services: Wired) -> None:
+    """Tell which version is in force at the gateway, and why a newer one is not."""
+    await services.rules.tell(identity.id, status)
+
+
+@router.get("/rules/gateways")
+async def list_rules_in_force(services: Wired, _actor: Person) -> list[RulesStatusOut]:
+    """Which version each gateway has in force, as it last told."""
+    return await services.rules.in_force()
 
 
 def _out(row: RuleDocument) -> RulesOut:

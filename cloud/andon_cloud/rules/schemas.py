@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict  # noqa: TC002 - the annotation stands at module level
 
-from andon_cloud.identifiers import DNS_LABEL_PATTERN, Channel, DnsLabel, EpochMs
+from andon_cloud.identifiers import DNS_LABEL_PATTERN, Channel, DnsLabel, EpochMs, Line
 
 MOST_RULES: Final = 500
 MOST_BYTES: Final = 1 << 20
@@ -176,3 +176,30 @@ class RulesOut(BaseModel):
     rules: list[Rule]
     actor: str = Field(description="Who put it there")
     created_ms: EpochMs
+
+
+_STATUS: JsonDict = {"version": 3, "rules": 2, "refused": ""}
+
+
+class RulesStatus(BaseModel):
+    """What a gateway has in force."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_STATUS]})
+
+    version: Annotated[int, Field(ge=0, lt=2**53, description="0: no rules")]
+    rules: Annotated[int, Field(ge=0, le=MOST_RULES)]
+    refused: Annotated[
+        Line, Field(max_length=500, description="Why it does not take the newest version; empty: it does")
+    ]
+
+
+class RulesStatusOut(RulesStatus):
+    """What a gateway has in force, and when it said so."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={"examples": [_STATUS | {"gateway": "gw-1", "told_ms": 1764000000000}]},
+    )
+
+    gateway: Annotated[str, Field(validation_alias=AliasChoices("gateway", "gateway_id"))]
+    told_ms: EpochMs

@@ -11,8 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from andon_cloud.problems import Problem
-from andon_cloud.rules.models import RuleDocument
-from andon_cloud.rules.schemas import MOST_BYTES
+from andon_cloud.rules.models import RuleDocument, RulesInForce
+from andon_cloud.rules.schemas import MOST_BYTES, RulesStatusOut
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from andon_cloud.db.engine import Database
     from andon_cloud.gateways.notifier import Notifier
     from andon_cloud.identifiers import Clock
-    from andon_cloud.rules.schemas import RulesIn
+    from andon_cloud.rules.schemas import RulesIn, RulesStatus
 
 NO_DOCUMENT_ETAG = '"0"'
 
@@ -56,6 +56,17 @@ class Rules:
             raise _overtaken(None) from error
         self.notifier.notify(*self.notifier.connected())
         return row
+
+    async def tell(self, gateway: str, status: RulesStatus) -> None:
+        """Note what a gateway has in force."""
+        async with self.database.writing() as session:
+            await session.merge(RulesInForce(gateway_id=gateway, told_ms=self.clock(), **status.model_dump()))
+
+    async def in_force(self) -> list[RulesStatusOut]:
+        """What the gateways have told, by gateway."""
+        async with self.database.reading() as session:
+            rows = await session.scalars(select(RulesInForce).order_by(RulesInForce.gateway_id))
+            return [RulesStatusOut.model_validate(row) for row in rows]
 
     def _row(self, wanted: RulesIn, version: int, actor: str) -> RuleDocument:
         rules = wanted.model_dump(mode="json", exclude_unset=True)["rules"]

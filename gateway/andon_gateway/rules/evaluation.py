@@ -17,6 +17,7 @@ from andon_gateway.rules.document import AbsoluteRule, NoDataRule, RateRule, Rul
 WINDOW_POINTS: Final = 32
 """A rate's window is remembered by so many readings at most, about evenly spaced."""
 _MINUTE_MS: Final = 60_000
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would build one each time
 
 
 @dataclass(slots=True)
@@ -55,7 +56,7 @@ class Memory:
             self.act_ms,
             self.command,
         )
-        return json.dumps(values, separators=(",", ":"))
+        return _encode(values)
 
     @classmethod
     def from_text(cls, text: str) -> Memory:

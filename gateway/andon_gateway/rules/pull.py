@@ -1,4 +1,4 @@
-"""Pulls the rule document from the cloud when its event stream says that there is another one."""
+"""Pulls the rule document from the cloud when its event stream says that there is another one, and tells what became of it."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class RulesPull:
         self._path = f"/api/v1/gateways/{gateway}/rules"
         self._rules = rules
         self._wanted = ""
+        self._refused = ""
         self._news = asyncio.Event()
 
     def nudge(self, event: RulesEvent) -> None:
@@ -58,10 +59,10 @@ class RulesPull:
         while True:
             await self._news.wait()
             self._news.clear()
-            if self._wanted == self._rules.etag:
-                continue
             try:
-                await self._pull()
+                if self._wanted != self._rules.etag:
+                    await self._pull()
+                await self._tell()
                 backoff.reset()
             except (httpx.HTTPError, StorageUnavailable) as error:
                 pause_s = backoff.next_s()
@@ -81,10 +82,21 @@ class RulesPull:
         if response.status_code == HTTPStatus.NOT_MODIFIED:
             return
         response.raise_for_status()
+        self._refused = ""
         try:
             await asyncio.wrap_future(self._rules.replace(response.text, response.headers.get("etag", "")))
         except RulesError as error:
+            self._refused = str(error)
             # Pulling it again would not help: the cloud says when there is another one.
             log.error("the cloud's rules are refused, version %d stays in force: %s", self._rules.version, error)  # noqa: TRY400 -- the other side's input, a traceback says nothing
             return
         log.info("rules version=%d count=%d are in force", self._rules.version, len(self._rules))
+
+    async def _tell(self) -> None:
+        """Tell the cloud what is in force here, at every connect and after every pull."""
+        body = {"version": self._rules.version, "rules": len(self._rules), "refused": self._refused[:500]}
+        response = await self._client.put(f"{self._path}/status", json=body)
+        if HTTPStatus.BAD_REQUEST <= response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.warning("the cloud does not take the rules' status: %d %s", response.status_code, response.text[:200])
+            return
+        response.raise_for_status()

@@ -74,6 +74,20 @@ async def test_a_gateway_pulls_by_version(cloud: Cloud) -> None:
     is_problem(await cloud.gateway.get("/api/v1/gateways/gw-2/rules"), 403)
 
 
+async def test_people_see_what_each_gateway_has_in_force(cloud: Cloud) -> None:
+    assert (await cloud.people.get("/api/v1/rules/gateways")).json() == []
+    status = {"version": 1, "rules": 2, "refused": ""}
+    for told in ({**status, "refused": "rules.0.x: is no known key"}, status):
+        assert (await cloud.gateway.put(f"{PULL}/status", json=told)).status_code == 204
+        (shown,) = (await cloud.people.get("/api/v1/rules/gateways")).json()
+        assert shown == told | {"gateway": "gw-1", "told_ms": cloud.clock()}
+        cloud.clock.advance(5)
+    is_problem(
+        await cloud.gateway.put(f"{PULL}/status", json={"version": -1, "rules": 0, "refused": ""}), 422, "version"
+    )
+    is_problem(await cloud.people.put(f"{PULL}/status", json=status), 401)
+
+
 async def test_the_stream_says_when_there_are_other_rules(cloud: Cloud) -> None:
     stream: GatewayStream = cloud.services.streams
     token_hash = await _token_hash(cloud)

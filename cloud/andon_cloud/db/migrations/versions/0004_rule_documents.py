@@ -1,4 +1,4 @@
-"""Versions of the alarm rules."""
+"""Versions of the alarm rules, and what each gateway has in force."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table; a row is a version, and none is ever changed."""
+    """Create the tables; a row of the first is a version, and none is ever changed."""
     op.create_table(
         "rule_documents",
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
@@ -22,8 +22,21 @@ def upgrade() -> None:
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("version", name=op.f("pk_rule_documents")),
     )
+    op.create_table(
+        "rules_in_force",
+        sa.Column("gateway_id", sa.String(63), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("rules", sa.Integer(), nullable=False),
+        sa.Column("refused", sa.String(500), nullable=False),
+        sa.Column("told_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("gateway_id", name=op.f("pk_rules_in_force")),
+        sa.ForeignKeyConstraint(
+            ["gateway_id"], ["gateways.id"], name=op.f("fk_rules_in_force_gateway_id_gateways"), ondelete="CASCADE"
+        ),
+    )
 
 
 def downgrade() -> None:
-    """Drop it; gateways keep the rules that they have."""
+    """Drop them; gateways keep the rules that they have."""
+    op.drop_table("rules_in_force")
     op.drop_table("rule_documents")
