@@ -21,8 +21,9 @@ def rules_on_disk(path: Path) -> str:
     try:
         with closing(open_reader(path)) as reader:
             row = reader.execute("SELECT text FROM rule_document").fetchone()
-    except sqlite3.OperationalError:
-        return none  # a file of an earlier version, to be upgraded at the next start
+    except sqlite3.Error as error:
+        # A file of an earlier version has no such table; it is upgraded at the next start.
+        return none if "no such table" in str(error) else f"cannot be read ({error})"
     if row is None:
         return none
     try:

@@ -50,7 +50,7 @@ class RulesPull:
 
     def nudge(self, event: RulesEvent) -> None:
         """The cloud has a document; it is pulled if it is another one."""
-        self._wanted = event.etag
+        self._wanted = _strong(event.etag)
         self._news.set()
 
     async def run(self) -> None:
@@ -84,7 +84,7 @@ class RulesPull:
         response.raise_for_status()
         self._refused = ""
         try:
-            await asyncio.wrap_future(self._rules.replace(response.text, response.headers.get("etag", "")))
+            await asyncio.wrap_future(self._rules.replace(response.text, _strong(response.headers.get("etag", ""))))
         except RulesError as error:
             self._refused = str(error)
             # Pulling it again would not help: the cloud says when there is another one.
@@ -100,3 +100,8 @@ class RulesPull:
             log.warning("the cloud does not take the rules' status: %d %s", response.status_code, response.text[:200])
             return
         response.raise_for_status()
+
+
+def _strong(etag: str) -> str:
+    """The tag without a proxy's mark that it has compressed the body on the way (RFC 9110 8.8.3)."""
+    return etag.removeprefix("W/")
