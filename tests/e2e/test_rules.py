@@ -93,9 +93,10 @@ async def test_a_hot_machine_is_stopped_while_the_cloud_is_dead(build: Callable[
         assert raised_ms == min(time_ms for time_ms, celsius in readings.items() if celsius > SETPOINT)
         end = time.monotonic() + LIMIT_S
         commands: list[dict[str, Any]] = []
-        while [command["status"] for command in commands] != ["confirmed"]:
+        # On a busy machine one may have expired before another one went through.
+        while not any(command["status"] == "confirmed" for command in commands):
             assert time.monotonic() < end, f"the audit log has {commands}"
             await asyncio.sleep(0.2)
             commands = await ask(factory, f"/api/v1/machines/{node}/commands")
-        assert (commands[0]["actor"], commands[0]["state"]) == ("rule:press-hot", False)
+        assert {(command["actor"], command["state"]) for command in commands} == {("rule:press-hot", False)}
         assert (await factory.drain(DRAIN_LIMIT_S)).differences == ()

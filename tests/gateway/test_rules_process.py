@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 from gateway.packs import pack, temperature
 from gateway.rules_reference import events as expected_events
 from gateway.stand_in_cloud import TOKEN, StandInCloud, influx_error, wait_until
@@ -18,6 +19,8 @@ from gateway.test_commands import AiocoapNode, until
 from gateway.udp_node import UdpNode
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from gateway.gateway_process import GatewayProcess
 
 LIMIT_S = 60
@@ -95,42 +98,53 @@ def test_events_are_exactly_once_through_kills_and_an_absent_cloud(
     assert alarms(cloud) == expected
 
 
+@pytest_asyncio.fixture(loop_scope="function")
+async def node() -> AsyncIterator[AiocoapNode]:
+    started = await AiocoapNode("press-7").start()
+    yield started
+    await started.stop()
+
+
 @pytest.mark.timeout(300)
 async def test_a_relay_is_opened_while_the_cloud_is_away_and_the_cloud_is_told_later(
-    gateway: GatewayProcess, cloud: StandInCloud
+    gateway: GatewayProcess, cloud: StandInCloud, node: AiocoapNode
 ) -> None:
+    opening = {**HOT, "action": {"relay": 0, "state": False, "lease_s": 600}}
     gateway.start()
-    node = await AiocoapNode("press-7").start()
     await node.register(gateway)
     cloud.mount("press-7")
-    cloud.use_rules(1, {**HOT, "action": {"relay": 0, "state": False, "lease_s": 600}})
+    cloud.use_rules(1, opening)
     await until(lambda: gateway.metric("rules_version") == 1, "the rules in force", LIMIT_S)
     await asyncio.to_thread(cloud.stop)
     gateway.kill()
     gateway.start()  # the rules are on its disk
-    at_ms = now_ms()
+    times: list[int] = []
+    deadline = time.monotonic() + LIMIT_S
     with UdpNode(gateway.coap_port) as sender:
-        # From another port, as a registered node would not: commands must go to the registered address again.
-        await asyncio.to_thread(post, sender, pack("press-7", 1, 0, temperature(81.5), base_ms=at_ms))
-    await node.register(gateway)
-    await until(lambda: node.relay.commands, "the relay to be switched", LIMIT_S)
-    (command,) = {item["id"]: item for item in node.relay.commands}.values()
+        # More than once, as a node does: on a busy machine the first command may have expired before it leaves.
+        while not node.relay.commands:
+            assert time.monotonic() < deadline, "the relay was not switched"
+            times.append(now_ms())
+            payload = pack("press-7", 1, len(times), temperature(81.5), base_ms=times[-1])
+            await asyncio.to_thread(post, sender, payload)
+            # The pack came from another port than the node's own: it says again where its relay is.
+            await node.register(gateway)
+            await asyncio.sleep(0.5)
+    command = node.relay.commands[0]
     assert (command["state"], command["lease_s"]) == (False, 600)
     back = StandInCloud(cloud.port)
     back.mount("press-7")
-    back.use_rules(1, {**HOT, "action": {"relay": 0, "state": False, "lease_s": 600}})
+    back.use_rules(1, opening)
     await asyncio.to_thread(back.start)
     try:
-        await until(lambda: back.reported(command["id"]) == ["acknowledged"], "the outcome", LIMIT_S)
+        await until(lambda: "acknowledged" in back.reported(command["id"]), "the outcome", LIMIT_S)
         declared = back.declared[command["id"]]
-        assert {key: declared[key] for key in ("node", "relay", "state", "lease_s", "rule")} == {
-            "node": "press-7", "relay": 0, "state": False, "lease_s": 600, "rule": "hot",
-        }  # fmt: skip
+        told = [declared[key] for key in ("node", "relay", "state", "lease_s", "rule")]
+        assert told == ["press-7", 0, False, 600, "hot"]
         await until(lambda: alarms(back), "the event", LIMIT_S)
-        assert alarms(back) == [(at_ms, True, 81.5)]
+        assert alarms(back) == [(times[0], True, 81.5)]
     finally:
         await asyncio.to_thread(back.stop)
-        await node.stop()
 
 
 @pytest.mark.timeout(300)
