@@ -225,7 +225,7 @@ class RestartsAndRepeats(RuleBasedStateMachine):
 
 
 TestRestartsAndRepeats = RestartsAndRepeats.TestCase
-TestRestartsAndRepeats.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
+TestRestartsAndRepeats.settings = settings(max_examples=15, stateful_step_count=15, deadline=None)
 
 
 # --- what stands in the spool -------------------------------------------------------------------------------------------
