@@ -26,6 +26,8 @@ from andon_cloud.identifiers import Clock, system_clock
 from andon_cloud.loopback import LoopbackNamesOnly
 from andon_cloud.registry import routes as registry_routes
 from andon_cloud.registry.service import Registry
+from andon_cloud.rules import routes as rule_routes
+from andon_cloud.rules.service import Rules
 from andon_cloud.services import Services, Wired
 from andon_cloud.telemetry.embedded import EmbeddedStore
 from andon_cloud.telemetry.query_api import query_router
@@ -44,6 +46,7 @@ _TAGS = [
     {"name": "nodes", "description": "The boards on the machines"},
     {"name": "gateways", "description": "The gateways that serve the nodes"},
     {"name": "commands", "description": "Relay commands, from the wish to the proof"},
+    {"name": "rules", "description": "Alarm rules that gateways evaluate, also while the cloud is away"},
     {"name": "gateway channel", "description": "What a gateway calls: its event stream and its reports"},
     {"name": "telemetry", "description": "What the nodes measured"},
     {"name": "InfluxDB v2", "description": "Telemetry in, as any InfluxDB v2 client writes it"},
@@ -77,6 +80,8 @@ def create_app(settings: Settings, *, clock: Clock = system_clock, store: Teleme
     app.include_router(gateway_routes.router)
     app.include_router(quarantine_routes.channel)
     app.include_router(quarantine_routes.router)
+    app.include_router(rule_routes.router)
+    app.include_router(rule_routes.channel)
     app.include_router(_telemetry_router(services))
     app.include_router(_operations_router())
     _document_problems(app)
@@ -107,6 +112,7 @@ def _services(settings: Settings, clock: Clock, store: TelemetryStore) -> Servic
         notifier=notifier,
         registry=registry,
         commands=commands,
+        rules=Rules(database, notifier, clock),
         streams=GatewayStream(database, notifier, clock, settings.command_poll_s, settings.stream_keepalive_s),
         access=Access(settings.api_token, registry),
         metrics=metrics,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from andon_cloud.gateways.notifier import Notifier
     from andon_cloud.gateways.stream import GatewayStream
     from andon_cloud.registry.service import Registry
+    from andon_cloud.rules.service import Rules
     from andon_cloud.settings import Settings
     from andon_cloud.telemetry.store import TelemetryStore
 
@@ -30,6 +31,7 @@ class Services:
     notifier: Notifier
     registry: Registry
     commands: Commands
+    rules: Rules
     streams: GatewayStream
     access: Access
     metrics: CollectorRegistry

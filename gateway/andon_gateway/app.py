@@ -32,6 +32,10 @@ from andon_gateway.nodes import NodeTable
 from andon_gateway.oscore_keys import KeyRing
 from andon_gateway.oscore_site import ProtectedSite
 from andon_gateway.relay import CommandRunner
+from andon_gateway.rules.actions import RelayActions
+from andon_gateway.rules.engine import EdgeRules
+from andon_gateway.rules.metrics import RulesCollector
+from andon_gateway.rules.pull import RulesPull
 from andon_gateway.serial_lines import SerialLine, local_address
 from andon_gateway.serial_metrics import SerialCollector
 from andon_gateway.settings import DATABASE_NAME
@@ -41,8 +45,10 @@ from andon_gateway.windows import AggregateRule, rules_by_name
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from andon_gateway.commands import RelayCommand
     from andon_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -50,6 +56,7 @@ log = logging.getLogger(__name__)
 IDLE_CHECK_S: Final = 5.0
 COLLECT_AFTER: Final = 50_000
 """Objects made and not yet freed before Python looks for cycles among them; its own default is 700."""
+SILENCE_CHECK_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -68,6 +75,8 @@ class Gateway:
     runner: CommandRunner
     spool: Spool
     gate: NodeGate
+    rules: EdgeRules
+    pull: RulesPull
     http_client: httpx.AsyncClient
     coap: CoapEndpoint
     fast_counts: FastCounts
@@ -88,6 +97,10 @@ class Gateway:
             asyncio.create_task(self.channel.follow(self.runner), name="command stream"),
             asyncio.create_task(self.channel.deliver_reports(), name="command reports"),
             asyncio.create_task(self.channel.report_quarantine(self._quarantine), name="quarantine reports"),
+        ]
+        tasks += [
+            asyncio.create_task(self.pull.run(), name="rules from the cloud"),
+            asyncio.create_task(self._watch_silence(), name="no-data rules"),
         ]
         if self.settings.aggregate:
             tasks.append(asyncio.create_task(self._close_idle_windows(), name="idle windows"))
@@ -111,6 +124,12 @@ class Gateway:
         while True:
             await asyncio.sleep(IDLE_CHECK_S)
             self.spool.close_idle_windows(now_ms())
+
+    async def _watch_silence(self) -> None:
+        while True:
+            await asyncio.sleep(SILENCE_CHECK_S)
+            if now_ms() >= self.rules.due_ms:
+                self.database.submit(self.rules.check, lambda _result, _error: None)
 
     def _quarantine(self) -> list[dict[str, Any]]:
         return [
@@ -185,10 +204,11 @@ def _wire(
         nodes = NodeTable(database, reader)
         assets = AssetTable(database, reader)
         keys = KeyRing(database, reader)
+        rules = _rules(settings, database, reader, assets)
     finally:
         reader.close()
-    spool = _spool(settings, database)
-    assets.on_replace.append(spool.adopt)
+    spool = _spool(settings, database, rules)
+    assets.on_replace += [spool.adopt, rules.recheck]
     access = AccessPolicy(keys, settings.coap.allow_unprotected)
     gate = NodeGate(_gate_limits(settings), nodes, assets, spool.forget_node)
     intake = TelemetryIntake(spool, nodes, access, gate)
@@ -201,9 +221,19 @@ def _wire(
     database.after_commit.append(uplink.wake)
     client = httpx.AsyncClient(base_url=cloud.url, headers={"Authorization": f"Token {token}"}, timeout=10.0)
     commands = CommandStore(database)
-    channel = CloudChannel(client, settings.gateway.id, cloud.stream_timeout_s, assets, keys, commands, uplink.wake)
+    pull = RulesPull(client, settings.gateway.id, rules)
+    channel = CloudChannel(
+        client, settings.gateway.id, cloud.stream_timeout_s, assets, keys, pull, commands, uplink.wake
+    )
     coap.secure(keys, access)
     runner = CommandRunner(commands, nodes, coap, now_ms, channel.wake_reports)
+    loop = asyncio.get_running_loop()
+
+    def execute(issued: Sequence[RelayCommand]) -> None:
+        loop.call_soon_threadsafe(runner.adopt, issued)
+
+    rules.on_commands = execute
+    runner.on_end = rules.command_ended
 
     address = local_address(settings.coap.bind, coap.port)
     lines = [SerialLine(item.port, item.baud, address) for item in settings.serial]
@@ -218,13 +248,14 @@ def _wire(
     collector = GatewayCollector(database, intake.counts, uplink.counts, runner, keys, spool.counts, gate)
     registry = build_registry(collector)
     registry.register(SerialCollector(lines))
+    registry.register(RulesCollector(rules))
     fast_counts = FastCounts()
     registry.register(DatagramCollector(fast_counts))
     http = HttpServer(build_http(registry, health, numbers), listener)
     port = int(listener.getsockname()[1])
     return Gateway(
-        settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, spool, gate, client, coap, fast_counts,
-        lines, http, port,
+        settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, spool, gate, rules, pull, client,
+        coap, fast_counts, lines, http, port,
     )  # fmt: skip
 
 
@@ -242,13 +273,24 @@ def _pauses(settings: Settings) -> UplinkPauses:
     )
 
 
-def _spool(settings: Settings, database: GroupCommit) -> Spool:
-    rules = [
+def _rules(settings: Settings, database: GroupCommit, reader: sqlite3.Connection, assets: AssetTable) -> EdgeRules:
+    actions = RelayActions(
+        settings.gateway.id, round(settings.rules.act_within_s * 1000), lambda node: node in assets.snapshot()[1]
+    )
+    return EdgeRules(database, reader, actions, round(settings.nodes.clock_limit_s * 1000), now_ms)
+
+
+def _spool(settings: Settings, database: GroupCommit, rules: EdgeRules) -> Spool:
+    windows = [
         (section.match, AggregateRule(section.window_s * 1000, round(section.grace_s * 1000), section.raw))
         for section in settings.aggregate
     ]
-    aggregator = Aggregator(rules_by_name(rules), round(settings.spool.aggregate_late_s * 1000))
-    return Spool(database, SpoolLimits(settings.spool.quota_bytes, settings.spool.quarantine_bytes), aggregator)
+    aggregator = Aggregator(rules_by_name(windows), round(settings.spool.aggregate_late_s * 1000))
+    limits = SpoolLimits(settings.spool.quota_bytes, settings.spool.quarantine_bytes)
+    spool = Spool(database, limits, aggregator, rules.observe)
+    rules.put = spool.put
+    spool.on_forget.append(rules.forget_node)
+    return spool
 
 
 def _gate_limits(settings: Settings) -> GateLimits:

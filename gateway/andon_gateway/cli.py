@@ -14,6 +14,7 @@ from andon_gateway import log
 from andon_gateway.app import serve
 from andon_gateway.dead_letters import DeadLetterBox
 from andon_gateway.errors import GatewayError
+from andon_gateway.rules.on_disk import rules_on_disk
 from andon_gateway.settings import DATABASE_NAME, load_influx_token, load_settings, load_token
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         token = load_token(settings, options.config)
         influx_token = load_influx_token(settings, options.config)
         if options.command == "check":
-            print(f"{options.config}: good\n{explain(settings)}")  # noqa: T201 -- the command's answer
+            rules = rules_on_disk(settings.gateway.state_dir / DATABASE_NAME)
+            print(f"{options.config}: good\n{explain(settings)}\nrules        {rules}")  # noqa: T201 -- the command's answer
             return 0
         log.configure(settings.gateway.log_level)
         # The standard loop, not uvloop: aiocoap's sockets ask for ICMP errors (IP_RECVERR), and uvloop stops watching a

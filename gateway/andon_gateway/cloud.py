@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from andon_gateway.assets import AssetsEvent, AssetTable
 from andon_gateway.backoff import Backoff
-from andon_gateway.commands import CommandStore, RelayCommand, Report
+from andon_gateway.commands import CommandStore, Origin, RelayCommand, Report
 from andon_gateway.errors import StorageUnavailable
 from andon_gateway.oscore_keys import CredentialsEvent, KeyRing
+from andon_gateway.rules.pull import RulesEvent, RulesPull
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,7 @@ class CloudChannel:
         stream_timeout_s: Silence after which the stream counts as dead; longer than the cloud's keep-alive.
         assets: Takes the `assets` events.
         keys: Takes the `credentials` events.
+        rules: Told by the `rules` events.
         store: Reports to deliver.
         on_assets: Called after a new table is in force.
     """
@@ -54,6 +56,7 @@ class CloudChannel:
         stream_timeout_s: float,
         assets: AssetTable,
         keys: KeyRing,
+        rules: RulesPull,
         store: CommandStore,
         on_assets: Callable[[], None],
     ) -> None:
@@ -62,6 +65,7 @@ class CloudChannel:
         self._timeout = httpx.Timeout(CALL_TIMEOUT_S, read=stream_timeout_s)
         self._assets = assets
         self._keys = keys
+        self._rules = rules
         self._store = store
         self._on_assets = on_assets
         self._reports = asyncio.Event()
@@ -104,6 +108,8 @@ class CloudChannel:
                 self._on_assets()
             elif event.event == "credentials":
                 await self._keys.replace(CredentialsEvent.model_validate_json(event.data))
+            elif event.event == "rules":
+                self._rules.nudge(RulesEvent.model_validate_json(event.data))
             elif event.event == "command":
                 await runner.take(RelayCommand.model_validate_json(event.data))
             else:
@@ -154,8 +160,11 @@ class CloudChannel:
                 await asyncio.sleep(QUARANTINE_RETRY_S)
 
     async def _post(self, report: Report) -> None:
-        body = {"state": report.state, "at_ms": report.at_ms, "contact": report.contact, "detail": report.detail}
-        response = await self._client.post(f"{self._base}/commands/{report.command}/events", json=body)
+        if report.declared is not None:
+            response = await self._declare(report, *report.declared)
+        else:
+            body = {"state": report.state, "at_ms": report.at_ms, "contact": report.contact, "detail": report.detail}
+            response = await self._client.post(f"{self._base}/commands/{report.command}/events", json=body)
         refused = HTTPStatus.BAD_REQUEST <= response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
         if refused and response.status_code not in _TRY_AGAIN:
             # Repeating it would not help: the cloud does not know the command or cannot read the report.
@@ -164,3 +173,12 @@ class CloudChannel:
             )
             return
         response.raise_for_status()
+
+    async def _declare(self, report: Report, command: RelayCommand, origin: Origin) -> httpx.Response:
+        """Tell the cloud of a command that a rule issued here, for its audit log."""
+        body = command.model_dump(exclude={"id"}) | {
+            "rule": origin.rule,
+            "reason": origin.reason,
+            "at_ms": report.at_ms,
+        }
+        return await self._client.put(f"{self._base}/commands/{report.command}", json=body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -49,8 +49,16 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Who issued a command here at the gateway, and why; the cloud hears of it with the first report."""
+
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """One event for the cloud."""
+    """One event for the cloud; `declared` is the command itself when the cloud does not know it yet: a rule issued it."""
 
     id: int
     command: str
@@ -58,6 +66,7 @@ class Report:
     at_ms: int
     contact: bool | None
     detail: str
+    declared: tuple[RelayCommand, Origin] | None = None
 
 
 class CommandStore:
@@ -74,12 +83,7 @@ class CommandStore:
             if known:
                 connection.execute("UPDATE command_report SET pending = 1 WHERE command = ?", (command.id,))
                 return False
-            row = (command.id, command.node, command.relay, command.state, command.lease_s, command.expires_ms)
-            connection.execute(
-                "INSERT INTO command (id, node, relay, state, lease_s, expires_ms) VALUES (?, ?, ?, ?, ?, ?)", row
-            )
-            _add_report(connection, command.id, "sent", now_ms, None, "the gateway has the command")
-            _prune(connection, now_ms)
+            keep_command(connection, command, now_ms)
             return True
 
         return self._database.run(change)
@@ -116,11 +120,12 @@ class CommandStore:
         """Reports that the cloud has not taken yet, oldest first."""
 
         def change(connection: sqlite3.Connection) -> list[Report]:
-            query = "SELECT id, command, state, at_ms, contact, detail FROM command_report WHERE pending ORDER BY id LIMIT ?"
-            return [
-                Report(row[0], row[1], row[2], row[3], None if row[4] is None else bool(row[4]), row[5])
-                for row in connection.execute(query, (most,))
-            ]
+            query = (
+                "SELECT r.id, r.command, r.state, r.at_ms, r.contact, r.detail,"
+                " c.node, c.relay, c.state, c.lease_s, c.expires_ms, c.rule, c.reason"
+                " FROM command_report r LEFT JOIN command c ON c.id = r.command WHERE r.pending ORDER BY r.id LIMIT ?"
+            )
+            return [_report(row) for row in connection.execute(query, (most,))]
 
         return self._database.run(change)
 
@@ -131,6 +136,30 @@ class CommandStore:
             connection.execute("UPDATE command_report SET pending = 0 WHERE id = ?", (report.id,))
 
         return self._database.run(change)
+
+
+def keep_command(
+    connection: sqlite3.Connection, command: RelayCommand, now_ms: int, origin: Origin | None = None
+) -> None:
+    """Put down a new command and its first report; inside the caller's transaction."""
+    row = (command.id, command.node, command.relay, command.state, command.lease_s, command.expires_ms)
+    connection.execute(
+        "INSERT INTO command (id, node, relay, state, lease_s, expires_ms, rule, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (*row, origin.rule if origin else None, origin.reason if origin else ""),
+    )
+    _add_report(connection, command.id, "sent", now_ms, None, "the gateway has the command")
+    _prune(connection, now_ms)
+
+
+def _report(row: tuple[Any, ...]) -> Report:
+    number, command, state, at_ms, contact, detail, node, relay, wanted, lease_s, expires_ms, rule, reason = row
+    declared = None
+    if rule is not None and state == "sent":
+        made = RelayCommand(
+            id=command, node=node, relay=relay, state=bool(wanted), lease_s=lease_s, expires_ms=expires_ms
+        )
+        declared = (made, Origin(rule, reason))
+    return Report(number, command, state, at_ms, None if contact is None else bool(contact), detail, declared)
 
 
 def _add_report(

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Final
 from andon_gateway.vocabulary import QUANTITIES, Quantity, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 CLOCK_OFFSET_NAME: Final = "node/clock_offset_ms"
 CLOCK_OFFSET: Final = Quantity("node", "clock_offset_ms", None, None, "integer")
 """Measured by the gateway (node_clock.py); not in the vocabulary, because no node may report it."""
+
+ALARM: Final = "alarm/"
+"""Begins the name of an alarm event among a node's readings."""
 
 _TAG_ESCAPES = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ "})
 _TEXT_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"'})
@@ -45,6 +48,20 @@ def format_field(value: Value) -> str:
     return f'"{value.translate(_TEXT_ESCAPES)}"'
 
 
+def alarm_name(rule: str, name: str) -> str:
+    """How an event of a rule about a reading is called in the spool; its value is the dictionary of its fields."""
+    return f"{ALARM}{rule}/{name}"
+
+
+def _alarm(name: str, place: tuple[str, str], fields: Mapping[str, Value]) -> tuple[str, list[str]]:
+    """Series and fields of an alarm event."""
+    rule, quantity, channel = name.removeprefix(ALARM).split("/")
+    area, tail = place
+    line, site = tail.rsplit(",site=", 1)
+    series = f"alarm,area={area},channel={channel}{line},rule={rule},site={site}"
+    return series, [f"{key}={format_field(value)}" for key, value in sorted({**fields, "quantity": quantity}.items())]
+
+
 def _aggregate(field: str, values: Sequence[float]) -> list[str]:
     count, *rest = values
     return [
@@ -61,7 +78,7 @@ def render(node: str, boot: int, asset: Asset, readings: Iterable[Sequence[objec
         boot: The node's start counter; goes into `node` points as `boots`.
         asset: The node's place, for the tags.
         readings: `(name, time_ms, value)`; cycles already carry the monotonic total. A list as value is
-            `[count, min, max, mean, last]` of the window that starts at the time.
+            `[count, min, max, mean, last]` of the window that starts at the time; a dictionary, the fields of an alarm event.
 
     Returns:
         Lines in order of first appearance; readings of the node's health with the same time share a line.
@@ -70,6 +87,10 @@ def render(node: str, boot: int, asset: Asset, readings: Iterable[Sequence[objec
     tail = f",line={line},machine={machine},node={escape_tag(node)},site={site} "
     points: dict[tuple[str, object], list[str]] = {}
     for name, time_ms, value in readings:
+        if isinstance(value, dict):
+            series, parts = _alarm(str(name), (area, tail), value)
+            points[series, time_ms] = parts
+            continue
         quantity = CLOCK_OFFSET if name == CLOCK_OFFSET_NAME else QUANTITIES[str(name)]
         channel = "" if quantity.channel is None else f",channel={quantity.channel}"
         series = f"{quantity.measurement},area={area}{channel}{tail}"

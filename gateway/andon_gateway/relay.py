@@ -16,7 +16,7 @@ from andon_gateway.commands import CommandStore, Execution, RelayCommand
 from andon_gateway.errors import StorageUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from andon_gateway.nodes import Address, NodeTable
 
@@ -77,6 +77,8 @@ class CommandRunner:
         self._client = client
         self._now_ms = now_ms
         self._on_report = on_report
+        self.on_end: Callable[[RelayCommand, Execution], None] = lambda _command, _execution: None
+        """Told how each command ended, after that is durable."""
         self._waiting: dict[str, deque[RelayCommand]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.results: Counter[str] = Counter()
@@ -100,6 +102,14 @@ class CommandRunner:
             StorageUnavailable: It could not be kept; the cloud will send it again.
         """
         if await asyncio.wrap_future(self._store.take(command, self._now_ms())):
+            self.results["taken"] += 1
+            self._taken_ms[command.id] = self._now_ms()
+            self._enqueue(command)
+        self._on_report()
+
+    def adopt(self, commands: Sequence[RelayCommand]) -> None:
+        """Execute commands that were issued and made durable here at the gateway (rules/actions.py)."""
+        for command in commands:
             self.results["taken"] += 1
             self._taken_ms[command.id] = self._now_ms()
             self._enqueue(command)
@@ -143,6 +153,7 @@ class CommandRunner:
         self.results[execution.result] += 1
         if (taken_ms := self._taken_ms.pop(command.id, None)) is not None:
             self.latency.observe(max(0, self._now_ms() - taken_ms) / 1000)
+        self.on_end(command, execution)
         log.info("command id=%s node=%s result=%s detail=%r", command.id, command.node, *_told(execution))
         self._on_report()
 

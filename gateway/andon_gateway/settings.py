@@ -126,6 +126,13 @@ class SpoolSection(_Section):
     aggregate_late_s: Seconds = 86_400.0
 
 
+class RulesSection(_Section):
+    """[rules]: alarm rules, which come from the cloud."""
+
+    act_within_s: Seconds = 30.0
+    """A reading that was older at its arrival still raises its alarm, but switches no relay."""
+
+
 class UplinkSection(_Section):
     """[uplink]: batches and pauses of the writes to the cloud."""
 
@@ -153,6 +160,7 @@ class Settings(_Section):
     nodes: NodesSection = NodesSection()
     aggregate: tuple[AggregateSection, ...] = ()
     spool: SpoolSection = SpoolSection()
+    rules: RulesSection = RulesSection()
     uplink: UplinkSection = UplinkSection()
 
 

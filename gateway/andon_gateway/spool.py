@@ -53,14 +53,22 @@ class Spool:
         database: Where it is kept.
         limits: Byte quotas.
         aggregator: Aggregates per window; None: all readings stay as they are.
+        observe: Shown every new pack and its moment of arrival in its transaction; gives rows to be put down with it (rules/engine.py).
     """
 
     def __init__(
-        self, database: GroupCommit, limits: SpoolLimits | None = None, aggregator: Aggregator | None = None
+        self,
+        database: GroupCommit,
+        limits: SpoolLimits | None = None,
+        aggregator: Aggregator | None = None,
+        observe: Callable[[sqlite3.Connection, Pack, int], Sequence[tuple[str, int, object]]] | None = None,
     ) -> None:
         self._database = database
         self._taken = Taken()
         self._aggregator = aggregator or Aggregator({}, 0)
+        self._observe = observe
+        self.on_forget: list[Callable[[sqlite3.Connection, str], None]] = []
+        """Called in the writer thread, in the transaction that removes a node."""
         self._shelf = Shelf(limits or SpoolLimits())
         self._latest_ms = 0
         self.counts = self._shelf.counts
@@ -99,6 +107,8 @@ class Spool:
             rows, replaces = self._any(connection, pack, arrival_ms, counts)
             numbers = 0
         self._taken.note(pack, counts)
+        if self._observe is not None:
+            rows += self._observe(connection, pack, arrival_ms)
         if rows:
             self._shelf.add(
                 connection, pack.node, pack.boot, arrival_ms, rows, replaces=replaces, plain=numbers == len(rows)
@@ -185,6 +195,12 @@ class Spool:
 
         self._database.submit(change, lambda _result, _error: None)
 
+    def put(
+        self, connection: sqlite3.Connection, node: str, now_ms: int, rows: Sequence[tuple[str, int, object]]
+    ) -> None:
+        """Put down rows about a node that come with no pack; in the writer thread, inside a transaction."""
+        self._shelf.add(connection, node, NO_BOOT, now_ms, rows, replaces=False)
+
     def adopt(self, connection: sqlite3.Connection) -> None:
         """The table of assets has changed in this transaction: what waits for nodes that are now in it may go."""
         self._shelf.adopt(connection)
@@ -195,6 +211,8 @@ class Spool:
         def change(connection: sqlite3.Connection) -> None:
             self._shelf.forget_node(connection, node)
             self._aggregator.forget_node(connection, node)
+            for hook in self.on_forget:
+                hook(connection, node)
             self._taken.load(connection)
             self._taken.forget_node(connection, node)
             connection.execute("DELETE FROM node WHERE node = ?", (node,))

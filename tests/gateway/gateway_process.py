@@ -71,7 +71,7 @@ class GatewayProcess:
                 text=True,
             )
         assert self._process.stdout is not None
-        watchdog = threading.Timer(20, self._process.kill)
+        watchdog = threading.Timer(60, self._process.kill)
         watchdog.start()
         line = self._process.stdout.readline()
         watchdog.cancel()

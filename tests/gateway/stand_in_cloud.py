@@ -55,6 +55,9 @@ class StandInCloud:
         quarantine: Reports about unknown nodes.
         reports: Reports in the order of arrival, (command, body).
         report_status: Answers to reports before 204, first to last.
+        declared: Commands that rules issued at the gateway, as it told them.
+        pulls: Number of requests for the rules.
+        rules_status: What the gateway told about its rules, each time.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -67,10 +70,14 @@ class StandInCloud:
         self.reports: list[tuple[str, dict[str, Any]]] = []
         self.quarantine: list[dict[str, Any]] = []
         self.report_status: list[int] = []
+        self.declared: dict[str, dict[str, Any]] = {}
+        self.pulls = 0
+        self.rules_status: list[dict[str, Any]] = []
         self.stream_status: list[int] = []
         self.streams = 0
         self._assets: dict[str, dict[str, str]] = {}
         self._keys: dict[str, dict[str, str]] = {}
+        self._rules: tuple[int, str] | None = None
         self._commands: list[dict[str, Any]] = []
         self._queues: list[asyncio.Queue[str | None]] = []
         self._socket = socket.socket()
@@ -85,6 +92,9 @@ class StandInCloud:
                 Route(f"{base}/stream", self._stream),
                 Route(f"{base}/quarantine", self._take_quarantine, methods=["POST"]),
                 Route(f"{base}/commands/{{id}}/events", self._report, methods=["POST"]),
+                Route(f"{base}/commands/{{id}}", self._declare, methods=["PUT"]),
+                Route(f"{base}/rules", self._pull),
+                Route(f"{base}/rules/status", self._take_rules_status, methods=["PUT"]),
             ]
         )
         config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
@@ -121,6 +131,11 @@ class StandInCloud:
         """Set the whole table of keys (underscores in names stand for hyphens) and tell the gateway."""
         self._keys = {name.replace("_", "-"): keys for name, keys in nodes.items()}
         self._emit(self._keys_event())
+
+    def use_rules(self, version: int, *rules: dict[str, Any]) -> None:
+        """Have another rule document and tell the gateway."""
+        self._rules = (version, json.dumps({"version": version, "rules": rules}))
+        self._emit(self._rules_event())
 
     def command(self, **fields: Any) -> None:
         """Issue a command; it is sent again at every connect until it is settled."""
@@ -194,6 +209,22 @@ class StandInCloud:
         self.reports.append((request.path_params["id"], body))
         return Response(status_code=204)
 
+    async def _declare(self, request: Request) -> Response:
+        self.declared[request.path_params["id"]] = await request.json()
+        return Response(status_code=204)
+
+    async def _take_rules_status(self, request: Request) -> Response:
+        self.rules_status.append(await request.json())
+        return Response(status_code=204)
+
+    async def _pull(self, request: Request) -> Response:
+        self.pulls += 1
+        if self._rules is None or not self._allowed(request):
+            return Response(status_code=404 if self._allowed(request) else 401)
+        etag = f'"{self._rules[0]}"'
+        known = request.headers.get("if-none-match") == etag
+        return Response("" if known else self._rules[1], 304 if known else 200, {"etag": etag})
+
     async def _stream(self, request: Request) -> Response:
         if not self._allowed(request):
             return Response(status_code=401)
@@ -204,6 +235,8 @@ class StandInCloud:
         events.put_nowait(self._assets_event())
         if self._keys:
             events.put_nowait(self._keys_event())
+        if self._rules:
+            events.put_nowait(self._rules_event())
         final = {"acknowledged", "expired", "failed"}
         for command in self._commands:
             if not final & set(self.reported(command["id"])):
@@ -221,6 +254,10 @@ class StandInCloud:
 
     def _keys_event(self) -> str:
         return f"event: credentials\ndata: {json.dumps({'version': 1, 'nodes': self._keys})}\n\n"
+
+    def _rules_event(self) -> str:
+        version = self._rules[0] if self._rules else 0
+        return f"event: rules\ndata: {json.dumps({'version': version, 'etag': f'{chr(34)}{version}{chr(34)}'})}\n\n"
 
     @staticmethod
     def _command_event(command: dict[str, Any]) -> str:

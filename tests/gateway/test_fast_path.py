@@ -6,7 +6,7 @@ import itertools
 import re
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import aiocoap  # type: ignore[import-untyped]  # aiocoap ships no types
 import pytest
@@ -53,9 +53,18 @@ def node(own: dict[str, str]) -> SecurityContext:
 class Exchange:
     """One gateway's side of the comparison: a socket, and what came back."""
 
+    _ports: ClassVar[set[tuple[int, int]]] = set()
+
     def __init__(self, port: int) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.connect(("127.0.0.1", port))
+        # A port used before would be a sender whose message ids the gateway still knows (RFC 7252 4.8.2, EXCHANGE_LIFETIME).
+        while True:
+            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._socket.connect(("127.0.0.1", port))
+            used = (port, self._socket.getsockname()[1])
+            if used not in self._ports:
+                break
+            self._socket.close()
+        self._ports.add(used)
         self.answers: list[bytes] = []
 
     def send(self, datagram: bytes) -> None:

@@ -73,7 +73,8 @@ def overdue(
             if now_ms >= expires_ms:
                 return CommandStatus.EXPIRED, "the gateway was not connected before it expired"
         case CommandStatus.QUEUED | CommandStatus.SENT:
-            if now_ms >= expires_ms + REPORT_GRACE_MS:
+            # A rule's command may be declared long after it ran: its outcome is the next thing that its gateway tells.
+            if now_ms >= max(expires_ms, updated_ms) + REPORT_GRACE_MS:
                 return CommandStatus.FAILED, "the gateway reported no outcome; read the contact before trying again"
         case CommandStatus.ACKNOWLEDGED:
             if now_ms >= updated_ms + confirm_timeout_ms:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict  # noqa: TC002 - the annotation stands at module level
 
 from andon_cloud.commands.lifecycle import CommandStatus
-from andon_cloud.identifiers import EpochMs, Line
+from andon_cloud.identifiers import Channel, DnsLabel, EpochMs, Line
 
 MAX_DETAIL = 500
 Reason = Annotated[Line, Field(min_length=1, max_length=200, description="Why; kept in the audit log")]
@@ -124,6 +124,37 @@ class CommandReport(BaseModel):
     def _one_short_line(cls, value: str) -> str:
         # A report must not be lost because of its remark.
         return " ".join("".join(char if char.isprintable() else " " for char in value).split())[:MAX_DETAIL]
+
+
+class DeclaredCommand(BaseModel):
+    """A command that a gateway has issued itself, for one of its rules."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "node": "press-7",
+                    "relay": 0,
+                    "state": False,
+                    "lease_s": 600,
+                    "expires_ms": 1764000030000,
+                    "rule": "press-hot",
+                    "reason": "alarm of high at press-7 temperature/0",
+                    "at_ms": 1764000000000,
+                }
+            ]
+        },
+    )
+
+    node: DnsLabel
+    relay: Channel
+    state: Annotated[bool, Field(strict=True)]
+    lease_s: Annotated[int, Field(strict=True, ge=1, le=86_400)]
+    expires_ms: EpochMs
+    rule: DnsLabel
+    reason: Reason
+    at_ms: EpochMs
 
 
 class CommandEvent(BaseModel):

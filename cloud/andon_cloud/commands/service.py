@@ -19,6 +19,7 @@ from andon_cloud.commands.schemas import (
     CommandIn,
     CommandOut,
     CommandReport,
+    DeclaredCommand,
 )
 from andon_cloud.problems import Problem, conflict, not_found
 from andon_cloud.registry.models import Machine, Node
@@ -151,6 +152,38 @@ class Commands:
                 await self._take(session, command, self._proof())
         if applied:
             self.metrics.stepped(command.status)
+
+    async def declare(self, gateway_id: str, command_id: str, declared: DeclaredCommand) -> None:
+        """Enter a command that a gateway has issued itself, for a rule; it is on the gateway's disk. Repeating it changes nothing."""
+        async with self.database.writing() as session:
+            known = await _locked(session, command_id)
+            if known is not None:
+                if known.gateway_id != gateway_id:
+                    raise conflict(f"Command {command_id} is another gateway's.")
+                return
+            node = await session.get(Node, declared.node)
+            if node is None or node.gateway_id != gateway_id:
+                raise not_found("node", f"{declared.node} at gateway {gateway_id}")
+            command = Command(
+                id=command_id,
+                machine_id=node.machine_id,
+                node_id=node.id,
+                gateway_id=gateway_id,
+                **declared.model_dump(include={"relay", "state", "lease_s", "reason", "expires_ms"}),
+                actor=f"rule:{declared.rule}",
+                expires_s=max(0, declared.expires_ms - declared.at_ms) // 1000,
+                status=CommandStatus.SENT,
+                queued_ms=declared.at_ms,
+                offered_ms=declared.at_ms,
+                sent_ms=declared.at_ms,
+                updated_ms=self.clock(),
+                detail="",
+            )
+            session.add(command)
+            await session.flush()
+            step = Step(CommandStatus.SENT, command.actor, declared.at_ms, declared.reason)
+            session.add(_entry(command, step, self.clock(), applied=True))
+        self.metrics.stepped(CommandStatus.SENT)
 
     async def saw_readings(self, readings: Iterable[RelayReading]) -> None:
         """Confirm the commands that these relay readings, now in the store, prove."""

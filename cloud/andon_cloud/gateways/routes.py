@@ -7,7 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from andon_cloud.auth import AuthenticatedGateway
 from andon_cloud.commands.routes import CommandId
-from andon_cloud.commands.schemas import CommandReport
+from andon_cloud.commands.schemas import CommandReport, DeclaredCommand
 from andon_cloud.problems import responses
 from andon_cloud.services import Wired
 
@@ -27,6 +27,14 @@ async def stream(identity: AuthenticatedGateway, services: Wired) -> StreamingRe
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     events = services.streams.events(identity.id, identity.token_hash)
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+
+@router.put("/commands/{command}", status_code=204, responses=responses(404, 409))
+async def declare_command(
+    identity: AuthenticatedGateway, command: CommandId, declared: DeclaredCommand, services: Wired
+) -> None:
+    """Tell of a command that a rule issued at the gateway. Reports follow as for any command; repeating it changes nothing."""
+    await services.commands.declare(identity.id, command, declared)
 
 
 @router.post("/commands/{command}/events", status_code=204, responses=responses(404))

@@ -1,4 +1,4 @@
-"""The event stream of one gateway: its assets, its open commands, then both as they change (docs/protocol.md)."""
+"""The event stream of one gateway: its assets, the version of the rules, its open commands, then all of them as they change (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from andon_cloud.commands.offers import Offer, mark_offered, open_offers
 from andon_cloud.registry.credentials import credentials_of_gateway
 from andon_cloud.registry.models import Gateway, Machine, Node
+from andon_cloud.rules.service import newest_etag
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,6 +37,7 @@ class Snapshot:
     nodes: dict[str, dict[str, str]] | None
     keys: dict[str, dict[str, str]] | None
     offers: list[Offer]
+    rules: tuple[int, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class GatewayStream:
         process and the poll for other processes' changes share one path, and a reconnect repeats nothing but what is open.
         """
         version = -1
+        rules: tuple[int, str] | None = None
         sent: set[str] = set()
         loop = asyncio.get_running_loop()
         spoken = loop.time()
@@ -68,8 +71,8 @@ class GatewayStream:
                     return  # the gateway reconnects with its back-off; nothing was promised on this stream
                 if snapshot is None or snapshot.token_hash != token_hash:
                     return
-                chunk = _chunk(snapshot, fresh)
-                version = snapshot.version
+                chunk = _chunk(snapshot, fresh, rules_known=rules)
+                version, rules = snapshot.version, snapshot.rules
                 sent = {offer.event.id for offer in snapshot.offers} & (sent | {event.id for event in fresh})
                 if chunk:
                     yield chunk
@@ -110,14 +113,17 @@ class GatewayStream:
                     for node in found
                 }
                 keys = await credentials_of_gateway(session, gateway_id)
-            return Snapshot(row.token_hash, row.assets_version, nodes, keys, await open_offers(session, gateway_id))
+            offers = await open_offers(session, gateway_id)
+            return Snapshot(row.token_hash, row.assets_version, nodes, keys, offers, await newest_etag(session))
 
 
-def _chunk(snapshot: Snapshot, fresh: list[CommandEvent]) -> bytes:
+def _chunk(snapshot: Snapshot, fresh: list[CommandEvent], rules_known: tuple[int, str] | None) -> bytes:
     parts: list[bytes] = []
     if snapshot.nodes is not None:
         parts.append(sse_event("assets", {"version": snapshot.version, "nodes": snapshot.nodes}))
         parts.append(sse_event("credentials", {"version": snapshot.version, "nodes": snapshot.keys}))
+    if snapshot.rules is not None and snapshot.rules != rules_known:
+        parts.append(sse_event("rules", {"version": snapshot.rules[0], "etag": snapshot.rules[1]}))
     parts.extend(sse_event("command", event.model_dump(), event.id) for event in fresh)
     return b"".join(parts)
 
