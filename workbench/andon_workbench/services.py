@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,11 @@ class Service:
         except BaseException:
             await self._process.kill()
             raise
+
+    def strike(self) -> None:
+        """Kill -9 in this instant; `kill` waits for the end as well."""
+        if self._process is not None:
+            self._process.signal(signal.SIGKILL)
 
     async def kill(self) -> None:
         """Kill -9."""

@@ -18,12 +18,12 @@ from andon_workbench.plan import GATEWAY
 from andon_workbench.reconcile import Stored, StoredPoint, raw_from_celsius
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from andon_workbench.chaos.plan import ChaosOptions
     from andon_workbench.checkout import Checkout
     from andon_workbench.faults.tcp_gate import TcpGate
+    from andon_workbench.faults.udp_proxy import UdpProxy
     from andon_workbench.reconcile import Channel
 
 # The lean nodes are on machines of the registry only.
@@ -47,6 +47,13 @@ class ChaosFactory(Factory):
         return self.uplink_gate
 
     @property
+    def network(self) -> UdpProxy:
+        """The proxy between nodes and gateway."""
+        if self.proxy is None:
+            raise ComponentError("a chaos factory is planned with an impairment")
+        return self.proxy
+
+    @property
     def database_gate(self) -> TcpGate:
         """The gate in front of whatever keeps the telemetry: an InfluxDB, or the cloud with its embedded store."""
         return self.influxdb_gate or self.write_uplink
@@ -65,7 +72,7 @@ class ChaosFactory(Factory):
         elif self.influxdb.process is not None:
             self.influxdb.process.signal(signal.SIGCONT)
 
-    def build_lean_nodes(self, on_acknowledged: Callable[[], None]) -> list[LeanNode]:
+    def build_lean_nodes(self) -> list[LeanNode]:
         """The lean nodes; they live as long as their `run` is awaited."""
         for number, place in enumerate(self.options.lean_places):
             keys = self._lean_keys.get(place.name)
@@ -75,7 +82,6 @@ class ChaosFactory(Factory):
                 Random(f"{self.options.seed}/chaos/{place.name}"),  # noqa: S311  a repeatable node, not secrets
                 None if keys is None else ClientContext(keys),
                 clockless=number % CLOCKLESS_EVERY == 0,
-                on_acknowledged=on_acknowledged,
             )
             self.lean.append(node)
         return self.lean

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from andon_workbench.chaos.plan import Kill
     from andon_workbench.faults.tcp_gate import TcpGate
+    from andon_workbench.faults.udp_proxy import UdpProxy
     from andon_workbench.services import Service
 
 # A moment that does not come (no write while the database is away) is not waited for longer.
@@ -36,23 +37,20 @@ class Killer:
         gateway: The process.
         uplink: The gate between the gateway and the cloud.
         log: The write-ahead log of the gateway's database: it changes with every commit.
+        network: The proxy between nodes and gateway.
 
     Attributes:
         done: Kills, by the moment that was hit; one whose moment did not come counts as `any`.
         start_s: How long the last start took.
     """
 
-    def __init__(self, gateway: Service, uplink: TcpGate, log: Path) -> None:
+    def __init__(self, gateway: Service, uplink: TcpGate, log: Path, network: UdpProxy) -> None:
         self.done: Counter[Moment] = Counter()
         self.start_s = 1.0
         self._gateway = gateway
         self._uplink = uplink
         self._log = log
-        self._answered = asyncio.Event()
-
-    def acknowledged(self) -> None:
-        """A node has got its 2.04."""
-        self._answered.set()
+        self._network = network
 
     async def carry_out(self, kill: Kill) -> None:
         """Start the gateway where it is dead, wait for the moment, kill it.
@@ -98,8 +96,7 @@ class Killer:
                     await self._commit()
                     await asyncio.sleep(kill.late_s)
                 elif kill.moment is Moment.ANSWER:
-                    self._answered.clear()
-                    await self._answered.wait()
+                    await self._answer()
                 elif kill.moment in _PHASES:
                     await self._write_request(_PHASES[kill.moment])
         except TimeoutError:
@@ -117,6 +114,20 @@ class Killer:
         except FileNotFoundError:
             return 0, 0
         return status.st_size, status.st_mtime_ns
+
+    async def _answer(self) -> None:
+        """Kill in the instant in which an answer has left the gateway: what it promises must be on the disk by now."""
+        killed = asyncio.Event()
+
+        def strike() -> None:
+            self._gateway.strike()
+            killed.set()
+
+        self._network.on_answer = strike
+        try:
+            await killed.wait()
+        finally:
+            self._network.on_answer = None
 
     async def _write_request(self, wanted: Phase) -> None:
         """Kill in the middle of a write, before its next part goes on; a part that waits is lost with its connection."""

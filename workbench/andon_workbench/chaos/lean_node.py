@@ -18,7 +18,6 @@ from andon_workbench.chaos import message as coap
 from andon_workbench.chaos.pack import CHANNELS, SENML_CBOR, Pack, encode, raw_of_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from random import Random
 
     from andon_workbench.chaos.oscore import Binding, ClientContext
@@ -64,7 +63,6 @@ class LeanNode(asyncio.DatagramProtocol):
         rng: Decides its machine, its boots and its time-outs.
         security: Its keys; None: it speaks openly.
         clockless: It never learns the time and sends ages (docs/protocol.md, `bt`).
-        on_acknowledged: Called after each 2.04.
 
     Attributes:
         packs: All samples ever taken: this node's ledger.
@@ -81,7 +79,6 @@ class LeanNode(asyncio.DatagramProtocol):
         security: ClientContext | None,
         *,
         clockless: bool = False,
-        on_acknowledged: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self.clockless = clockless
@@ -92,7 +89,6 @@ class LeanNode(asyncio.DatagramProtocol):
         self._gateway = gateway
         self._rng = rng
         self._security = security
-        self._on_acknowledged = on_acknowledged
         self._waiting: deque[Pack] = deque()
         self._arrived = asyncio.Event()
         self._transport: asyncio.DatagramTransport | None = None
@@ -182,7 +178,6 @@ class LeanNode(asyncio.DatagramProtocol):
             if response.code == coap.CHANGED:
                 pack.acknowledged = True
                 self._waiting.popleft()
-                self._on_acknowledged()
             elif response.code in _USELESS:
                 self._waiting.popleft()
                 self.refused.append(f"{self.name} pack {pack.boot}/{pack.seq}: {response.payload.decode()}")

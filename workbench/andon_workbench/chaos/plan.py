@@ -36,22 +36,24 @@ class Moment(StrEnum):
     POST_UNANSWERED = "post-unanswered"
     """When the cloud has stored a write and its answer has not arrived."""
     ANSWER = "answer"
-    """In the instant in which a node gets its 2.04."""
+    """In the instant in which it has answered a node."""
     ANY = "any"
     """At any other time."""
 
 
-# Weights in the draw: where two parties must agree on what happened, it is more interesting.
-_WEIGHTS: Final = {
-    Moment.STARTING: 15,
-    Moment.RECOVERY: 15,
-    Moment.COMMIT: 20,
-    Moment.POST_UNSENT: 5,
-    Moment.POST_TORN: 5,
-    Moment.POST_UNANSWERED: 15,
-    Moment.ANSWER: 10,
-    Moment.ANY: 15,
-}
+# Ten kills, in a drawn order, then the next ten: where two parties must agree on what happened, it is more interesting.
+_DECK: Final = (
+    Moment.STARTING,
+    Moment.RECOVERY,
+    Moment.COMMIT,
+    Moment.COMMIT,
+    Moment.POST_UNSENT,
+    Moment.POST_TORN,
+    Moment.POST_UNANSWERED,
+    Moment.ANSWER,
+    Moment.ANSWER,
+    Moment.ANY,
+)
 _RECOVERY_S: Final = 0.5
 _ANY_S: Final = 6.0
 _ARMED_AFTER_S: Final = 4.0
@@ -120,8 +122,9 @@ class ChaosOptions:
 def draw_kills(options: ChaosOptions) -> list[Kill]:
     """All kills in order; the same seed, the same kills."""
     rng = Random(f"{options.seed}/chaos/kills")  # noqa: S311  repeatable faults, not secrets
-    moments = rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=options.kills)
-    return [_kill(moment, rng) for moment in moments]
+    decks = -(-options.kills // len(_DECK))
+    moments = [moment for _ in range(decks) for moment in rng.sample(_DECK, len(_DECK))]
+    return [_kill(moment, rng) for moment in moments[: options.kills]]
 
 
 def draw_cuts(options: ChaosOptions) -> Iterator[tuple[Cut, float]]:

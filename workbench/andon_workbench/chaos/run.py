@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from andon_workbench.chaos.plan import ChaosOptions
 
 _START_LIMIT_S = 120.0
-# A repeat may be twelve seconds away, an uplink's pause ten; the rest is for a machine with other work.
-_DRAIN_LIMIT_S = 300.0
+# A repeat may be twelve seconds away; the rest is for a machine with other work.
+_ACKNOWLEDGED_LIMIT_S = 300.0
+# From the last 2.04 to the store: an uplink's pause is ten seconds at most.
+_STORED_LIMIT_S = 90.0
 _STATUS_S = 15.0
 _LOOK_S = 2.0
 _DRAIN_LOOK_S = 0.5
@@ -52,12 +54,11 @@ class _Chaos:
         self._factory = factory
         self._options = options
         self._console = console
-        self._killer = Killer(
-            factory.gateway, factory.write_uplink, factory.gateway.state_folder / "gateway.sqlite3-wal"
-        )
+        log = factory.gateway.state_folder / "gateway.sqlite3-wal"
+        self._killer = Killer(factory.gateway, factory.write_uplink, log, factory.network)
         self._cutter = Cutter(factory, draw_cuts(options))
         self._watch = TotalsWatch(factory)
-        self._nodes = factory.build_lean_nodes(self._killer.acknowledged)
+        self._nodes = factory.build_lean_nodes()
         self._began = time.monotonic()
 
     async def execute(self) -> ChaosSummary:
@@ -99,11 +100,11 @@ class _Chaos:
         self._factory.impair(Impairment())
         for node in self._nodes:
             node.stop_measuring()
-        end = time.monotonic() + _DRAIN_LIMIT_S
+        end = time.monotonic() + _ACKNOWLEDGED_LIMIT_S
         while self._waiting() and time.monotonic() < end:  # noqa: ASYNC110  fifty queues and a limit need no event
             await asyncio.sleep(_DRAIN_LOOK_S)
-        boards = await self._factory.drain(max(_DRAIN_LOOK_S, end - time.monotonic()))
-        count = await self._settled_account(end)
+        boards = await self._factory.drain(_STORED_LIMIT_S)
+        count = await self._settled_account(time.monotonic() + _STORED_LIMIT_S)
         await self._watch.look()
         return ChaosSummary(
             kills={str(moment): times for moment, times in self._killer.done.items()},
@@ -160,5 +161,4 @@ class _Chaos:
         return sum(node.waiting for node in self._nodes)
 
     def _proxy_count(self, what: str) -> int:
-        proxy = self._factory.proxy
-        return 0 if proxy is None else int(getattr(proxy.counts, what).total())
+        return int(getattr(self._factory.network.counts, what).total())
