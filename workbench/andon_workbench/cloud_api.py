@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from andon_workbench.reconcile import Channel
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 # The store is asked for everything: from 1970 to the year 2100, milliseconds.
 _ALL_TIME = {"start": 0, "stop": 4_102_444_800_000}
 

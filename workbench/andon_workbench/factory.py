@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from andon_workbench.world.runner import World
 
 _LOOK_S = 0.25
-_QUIET_LIMIT_S = 10.0
+_QUIET_LIMIT_S = 60.0
 
 
 class Factory:
@@ -147,7 +147,7 @@ class Factory:
             while not self.world.quiet:  # noqa: ASYNC110  the world is stepped by a task and announces nothing
                 await asyncio.sleep(_LOOK_S)
         self.world.unplug_sensors()
-        result = await self.reconcile()
+        result: Reconciliation | None = None
 
         async def equal() -> bool:
             nonlocal result
@@ -155,7 +155,7 @@ class Factory:
             return result.equal
 
         await self._until(equal, limit_s)
-        return result
+        return await self.reconcile() if result is None else result
 
     async def reconcile(self) -> Reconciliation:
         """Compare ledger and store now."""

@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from andon_workbench.chaos.plan import ChaosOptions
 
 _START_LIMIT_S = 120.0
-# A repeat may be twelve seconds away; the rest is for a machine with other work.
-_ACKNOWLEDGED_LIMIT_S = 300.0
-# From the last 2.04 to the store: an uplink's pause is ten seconds at most.
-_STORED_LIMIT_S = 90.0
+# A repeat may be twelve seconds away, an uplink's pause ten; the rest is for a machine with other work.
+_STUCK_S = 90.0
 _STATUS_S = 15.0
 _LOOK_S = 2.0
 _DRAIN_LOOK_S = 0.5
@@ -100,11 +98,11 @@ class _Chaos:
         self._factory.impair(Impairment())
         for node in self._nodes:
             node.stop_measuring()
-        end = time.monotonic() + _ACKNOWLEDGED_LIMIT_S
-        while self._waiting() and time.monotonic() < end:  # noqa: ASYNC110  fifty queues and a limit need no event
-            await asyncio.sleep(_DRAIN_LOOK_S)
-        boards = await self._factory.drain(_STORED_LIMIT_S)
-        count = await self._settled_account(time.monotonic() + _STORED_LIMIT_S)
+        await self._everything_acknowledged()
+        boards = await self._factory.drain(_STUCK_S)
+        while (again := await self._factory.drain(_STUCK_S)).missing < boards.missing:
+            boards = again
+        count = await self._settled_account()
         await self._watch.look()
         return ChaosSummary(
             kills={str(moment): times for moment, times in self._killer.done.items()},
@@ -125,8 +123,17 @@ class _Chaos:
             seconds=time.monotonic() - self._began,
         )
 
-    async def _settled_account(self, end: float) -> Count:
-        """The account when nothing is missing any more, or at the end of patience."""
+    async def _everything_acknowledged(self) -> None:
+        """Wait until no lean node has a pack left, as long as they get on."""
+        least, since = self._waiting(), time.monotonic()
+        while least and time.monotonic() - since < _STUCK_S:
+            await asyncio.sleep(_DRAIN_LOOK_S)
+            if self._waiting() < least:
+                least, since = self._waiting(), time.monotonic()
+
+    async def _settled_account(self) -> Count:
+        """The account when nothing is missing any more, or when no more is to be expected."""
+        end = time.monotonic() + _STUCK_S
         while True:
             try:
                 count = await self._factory.account()
