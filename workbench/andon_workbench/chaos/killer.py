@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # A moment that does not come (no write while the database is away) is not waited for longer.
 PATIENCE_S: Final = 5.0
+# A gateway that takes long to start lives longer, too, up to so many times: otherwise nodes would hardly meet it.
+_LONGER_MOST: Final = 3.0
 _LOOK_S: Final = 0.001
 _PHASES: Final = {
     Moment.POST_UNSENT: Phase.HEAD,
@@ -63,7 +65,7 @@ class Killer:
             self.done[Moment.STARTING] += 1
             return
         await self.start()
-        await asyncio.sleep(kill.after)
+        await asyncio.sleep(kill.after * min(max(1.0, self.start_s), _LONGER_MOST))
         if not self._gateway.running:
             raise ComponentError("gateway: ended by itself; its log says why")
         hit = await self._await_moment(kill)

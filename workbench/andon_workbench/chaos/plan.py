@@ -76,7 +76,8 @@ class Kill:
 
     Attributes:
         moment: What it waits for.
-        after: STARTING: part of the usual time to readiness; otherwise seconds after readiness from which on it may happen.
+        after: STARTING: part of the usual time to readiness; otherwise seconds after readiness from which on it may happen
+            (more where a start takes longer than a second).
         late_s: How long after the moment was seen, to hit all parts of it.
     """
 

@@ -104,6 +104,7 @@ class _Chaos:
             boards = again
         count = await self._settled_account()
         await self._watch.look()
+        health = await self._factory.api.latest("node")
         return ChaosSummary(
             kills={str(moment): times for moment, times in self._killer.done.items()},
             nodes=self._options.nodes,
@@ -112,6 +113,7 @@ class _Chaos:
             count=count,
             boards=boards,
             falls=count.falls + self._watch.falls + await self._factory.falls_of_boards(),
+            dropped_declared=sum(int(newest.value) for newest in health if newest.field == "dropped"),
             waiting=self._waiting(),
             refused=[line for node in self._nodes for line in node.refused],
             transmissions=sum(node.transmissions for node in self._nodes),

@@ -23,6 +23,7 @@ class ChaosSummary:
         count: The account of the lean nodes.
         boards: The account of the boards: physical readings against the store.
         falls: How often a total of cycles fell, in the series or before a reader's eyes.
+        dropped_declared: Packs that boards say they dropped, because their journals were full; 0 unless the run is very long.
         waiting: Packs without a 2.04 in the end.
         refused: What the gateway said about packs that it refused for good.
         cuts: Cuts of the database, by kind; `cut_share` of the time between the first and the last kill.
@@ -36,6 +37,7 @@ class ChaosSummary:
     count: Count
     boards: Reconciliation
     falls: int
+    dropped_declared: int
     waiting: int
     refused: list[str]
     transmissions: int
@@ -48,8 +50,8 @@ class ChaosSummary:
 
     @property
     def lost(self) -> int:
-        """Acknowledged readings and cycles that are not in the store."""
-        return self.count.lost + self.boards.missing
+        """Acknowledged readings and cycles that are not in the store; of boards all that are not and that were not declared."""
+        return self.count.lost + max(0, self.boards.missing - self.dropped_declared)
 
     @property
     def double(self) -> int:
@@ -80,6 +82,7 @@ class ChaosSummary:
             "boots": self.boots,
             "board_readings": self.boards.taken,
             "board_cycles": self.boards.cycles_true,
+            "dropped_declared": self.dropped_declared,
             "total_falls": self.falls,
             "waiting": self.waiting,
             "refused": len(self.refused),
