@@ -60,6 +60,12 @@ dashboards: $(VENV)/.dev ## generate the Grafana dashboards' JSON
 soak: $(VENV)/.run ## simulated days of power cuts, outages and loss against the ledger (NODES= HOURS= SEED= JSON=1)
 	@$(BIN)/andon soak $(call given,NODES,--nodes) $(call given,HOURS,--hours) $(call given,SEED,--seed) $(if $(JSON),--json)
 
+.PHONY: chaos
+chaos: $(VENV)/.run ## kill -9 of the gateway under load, loss and cuts (KILLS= NODES= BOARDS= LOSS= SEED= STORE= OSCORE=0 JSON=1)
+	@$(BIN)/andon chaos $(call given,KILLS,--kills) $(call given,NODES,--nodes) $(call given,BOARDS,--boards) \
+	  $(call given,LOSS,--loss) $(call given,SEED,--seed) $(call given,STORE,--store) \
+	  $(if $(filter 0 no off,$(OSCORE)),--no-oscore) $(if $(JSON),--json)
+
 # --- check it ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
@@ -87,7 +93,7 @@ deps-test: ## install the Debian packages that the tests use (needs root)
 	@command -v apt-get >/dev/null || { echo "make deps-test knows Debian only; install chromium, libcoap's tools and PostgreSQL with your system's packages" >&2; exit 1; }
 	@[ "$$(id -u)" = 0 ] || { echo "make deps-test needs root: sudo make deps-test" >&2; exit 1; }
 	@apt-get update -qq
-	@DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core libcoap3-bin postgresql docker-compose graphviz mosquitto pkg-config gcc libc6-dev >/dev/null
+	@DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core libcoap3-bin postgresql docker-compose graphviz mosquitto systemd pkg-config gcc libc6-dev >/dev/null
 
 .PHONY: lock
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate

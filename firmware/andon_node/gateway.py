@@ -141,7 +141,9 @@ class GatewayLink:
             times[0] = self._clock.monotonic_ms()
             return b""
 
-        response = await self._request(coap.GET, [(coap.URI_PATH, b"time")], b"", sent)
+        # Never the same message again: the gateway answers a repeat like the first time [RFC 7252 4.5], with a time
+        # that is as much too early as the repeat was late. Without an answer it is asked anew.
+        response = await self._request(coap.GET, [(coap.URI_PATH, b"time")], b"", sent, max_retransmit=0)
         received = self._clock.monotonic_ms()
         try:
             epoch_ms = int(bytes(response.payload))
@@ -156,8 +158,11 @@ class GatewayLink:
     async def keep_clock(self):
         """Sync again every hour, or soon where it failed."""
         while True:
-            await asyncio.sleep_ms(_RESYNC_MS if self._clock.known() else 10 * _PAUSE_MS)
-            await self.sync_clock()
+            known = self._clock.known()
+            await asyncio.sleep_ms(_RESYNC_MS if known else 10 * _PAUSE_MS)
+            # What `send` has learnt meanwhile is not an hour old.
+            if known or not self._clock.known():
+                await self.sync_clock()
 
 
 def coap_path(options):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from andon_workbench.plan import FactoryPlan
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from andon_workbench.factory import Factory
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def test_lost_bytes_and_noise(build: Callable[[FactoryPlan], Factory]) -> None:
     faults = CableFaults(loss=0.001, noise=0.2)
     async with build(FactoryPlan(nodes=3, seed=21, wired=2, cable_faults=faults)) as factory:
         assert await factory.first_readings(START_LIMIT_S) == []
-        await readings_taken(factory, 45, limit_s=60)
+        await readings_taken(factory, 45, limit_s=120)
         # Which bytes are lost is drawn: go on until each cable has lost some and added some, so that neither passes untried.
         for _ in range(20):
             if all(cable.counts.lost and cable.counts.added for cable in factory.cables.values()):

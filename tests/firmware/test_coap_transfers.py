@@ -121,7 +121,12 @@ async def test_aiocoap_observes_every_change(vm: CoapVm, client: aiocoap.Context
     first = await asyncio.wait_for(request.response, 10)
     assert (first.payload, first.opt.observe is not None) == (b"0", True)
     seen: list[bytes] = []
-    request.observation.register_callback(lambda response: seen.append(response.payload))
+
+    async def follow() -> None:
+        async for response in request.observation:
+            seen.append(response.payload)  # noqa: PERF401  each is looked at as it comes
+
+    following = asyncio.create_task(follow())
 
     async def reached(wanted: bytes) -> bool:
         return bool(seen) and seen[-1] == wanted
@@ -130,6 +135,7 @@ async def test_aiocoap_observes_every_change(vm: CoapVm, client: aiocoap.Context
         await ask(client, vm, aiocoap.PUT, "count")
         await until(lambda number=number: reached(b"%d" % number))
     request.observation.cancel()
+    following.cancel()
 
     async def forgotten() -> bool:
         # aiocoap says so with a Reset to the next notification.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,19 +13,14 @@ from typing import TYPE_CHECKING
 
 from gateway.stand_in_cloud import GATEWAY, TOKEN
 
+from andon_workbench.ports import lasting_port
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def free_udp_port() -> int:
-    """A port that was free a moment ago; only for restarts on a fixed port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class GatewayProcess:
-    """One gateway; the first start picks its ports, later ones use the same."""
+    """One gateway; all its starts are on the same ports."""
 
     def __init__(
         self, folder: Path, cloud_url: str, extra: str = "", *, unprotected: str | None = "*", fast_path: bool = True
@@ -41,8 +35,9 @@ class GatewayProcess:
             else f"allow_unprotected = {unprotected if unprotected[0] == '[' else json.dumps(unprotected)}\n"
         )
         self._fast_path = "" if fast_path else "fast_path = false\n"
-        self.coap_port = 0
-        self.http_port = 0
+        # Ports that nobody else is given while the gateway is dead.
+        self.coap_port = lasting_port()
+        self.http_port = lasting_port()
         self.log = folder / "gateway.log"
         self._process: subprocess.Popen[str] | None = None
 
@@ -57,7 +52,7 @@ class GatewayProcess:
 
     def start(self) -> GatewayProcess:
         self.config.write_text(
-            f'[gateway]\nid = "{GATEWAY}"\nstate_dir = "{self.state_dir}"\ndrain_s = 2\n'
+            f'[gateway]\nid = "{GATEWAY}"\nstate_dir = "{self.state_dir}"\ndrain_s = 30\n'
             f'[coap]\nbind = "127.0.0.1"\nport = {self.coap_port}\n{self._unprotected}{self._fast_path}[http]\nport = {self.http_port}\n'
             f'[cloud]\nurl = "{self._cloud_url}"\n[uplink]\nretry_first_s = 0.05\nretry_most_s = 0.2\n'
             f"refused_s = 0.3\n{self._extra}"
@@ -85,14 +80,14 @@ class GatewayProcess:
         """A power cut for this process."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
             self._close()
 
     def terminate(self) -> int:
         """Ask it to stop; gives the exit status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        status = self._process.wait(15)
+        status = self._process.wait(90)
         self._close()
         return status
 
@@ -102,7 +97,7 @@ class GatewayProcess:
         self._process = None
 
     def get(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=30) as response:
             return str(response.read().decode())
 
     def metric(self, name: str) -> float:

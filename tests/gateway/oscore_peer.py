@@ -68,7 +68,7 @@ class OscoreNode:
     ) -> aiocoap.Message:
         """One request to the gateway; `assemble`: fetch all blocks."""
         message = aiocoap.Message(code=code, uri=f"{self._uri}/{path}", payload=payload, **options)
-        return await asyncio.wait_for(self._context.request(message, handle_blockwise=assemble).response, 20)
+        return await asyncio.wait_for(self._context.request(message, handle_blockwise=assemble).response, 90)
 
     def protected(self, code: Any, path: str, payload: bytes, mid: int, **options: Any) -> bytes:
         """The datagram of a protected request, to be recorded, replayed or spoilt."""
@@ -86,13 +86,18 @@ class Wire:
     def __init__(self, port: int) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
-        self._socket.settimeout(5)
+        self._socket.settimeout(60)
         self._to = ("127.0.0.1", port)
 
     def exchange(self, datagram: bytes) -> aiocoap.Message:
-        """Send bytes, return the answer."""
+        """Send bytes, return the answer; a busy gateway acknowledges first and answers later (RFC 7252 5.2.2)."""
         self._socket.sendto(datagram, self._to)
-        return aiocoap.Message.decode(self._socket.recv(2048))
+        while True:
+            answer = aiocoap.Message.decode(self._socket.recv(2048))
+            if answer.mtype == aiocoap.CON:
+                self._socket.sendto(b"\x60\x00" + answer.mid.to_bytes(2, "big"), self._to)
+            if answer.code != aiocoap.EMPTY:
+                return answer
 
     def close(self) -> None:
         """Release the port."""

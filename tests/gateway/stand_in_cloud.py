@@ -25,7 +25,7 @@ GATEWAY = "gateway-1"
 WriteRule = Callable[[list[str]], Response | None]
 
 
-def wait_until(condition: Callable[[], object], what: str, limit_s: float = 15.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, limit_s: float = 60.0) -> None:
     """Wait for a condition, or fail with what was waited for."""
     deadline = time.monotonic() + limit_s
     while not condition():
@@ -111,7 +111,7 @@ class StandInCloud:
     def stop(self) -> None:
         self.drop_streams()
         self._server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(60)
 
     def _run(self) -> None:
         async def serve() -> None:
@@ -276,4 +276,4 @@ class StandInCloud:
         done = threading.Event()
         self._loop.call_soon_threadsafe(put)
         self._loop.call_soon_threadsafe(done.set)
-        assert done.wait(5), "the stand-in cloud hangs"
+        assert done.wait(60), "the stand-in cloud hangs"

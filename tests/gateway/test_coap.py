@@ -44,7 +44,7 @@ async def ask(running: GatewayProcess) -> AsyncIterator[Ask]:
     async def request(code: Any, path: str, payload: bytes = b"", **options: Any) -> aiocoap.Message:
         uri = f"coap://127.0.0.1:{gateway.coap_port}/{path}"
         message = aiocoap.Message(code=code, uri=uri, payload=payload, **options)
-        return await asyncio.wait_for(context.request(message).response, 20)
+        return await asyncio.wait_for(context.request(message).response, 90)
 
     yield request
     await context.shutdown()
@@ -160,8 +160,8 @@ def libcoap() -> str:
 
 
 def run_libcoap(program: str, running: GatewayProcess, path: str, *options: str) -> tuple[str, str]:
-    command = [program, "-B", "10", *options, f"coap://127.0.0.1:{running.coap_port}/{path}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    command = [program, "-B", "60", *options, f"coap://127.0.0.1:{running.coap_port}/{path}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     return done.stdout, done.stderr
 
 

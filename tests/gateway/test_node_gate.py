@@ -40,7 +40,7 @@ class Gate:
         reader = open_reader(self.database.path)
         self.nodes, assets = NodeTable(self.database, reader), AssetTable(self.database, reader)
         reader.close()
-        assets.replace(AssetsEvent.model_validate({"version": 1, "nodes": dict.fromkeys(known, PLACE)})).result(5)
+        assets.replace(AssetsEvent.model_validate({"version": 1, "nodes": dict.fromkeys(known, PLACE)})).result(60)
         self.forgotten: list[str] = []
         self.gate = NodeGate(limits, self.nodes, assets, self.forgotten.append)
 
@@ -147,11 +147,11 @@ def test_too_fast_is_answered_4_29_and_one_unknown_node_too_many_5_03(
     strict.start()
     wait_until(lambda: cloud.streams, "the stream")
     with UdpNode(strict.coap_port) as node:
-        codes = [node.post(pack("press-7", 1, seq, temperature(1.0)), limit_s=10) for seq in range(6)]
+        codes = [node.post(pack("press-7", 1, seq, temperature(1.0)), limit_s=60) for seq in range(6)]
         assert codes[:3] == [(2, 4)] * 3
         assert (4, 29) in codes
-        assert node.post(pack("x", 1, 0, temperature(1.0)), limit_s=10) == (2, 4)
-        assert node.post(pack("y", 1, 0, temperature(1.0)), limit_s=10) == (5, 3)
+        assert node.post(pack("x", 1, 0, temperature(1.0)), limit_s=60) == (2, 4)
+        assert node.post(pack("y", 1, 0, temperature(1.0)), limit_s=60) == (5, 3)
     assert 'postponed_packs_total{reason="rate"}' in strict.get("/metrics")
 
 
@@ -160,7 +160,7 @@ def test_a_wrong_clock_becomes_a_field_of_the_node(gateway: GatewayProcess, clou
     gateway.start()
     ahead = time.time_ns() // 1_000_000 + 3_600_000
     with UdpNode(gateway.coap_port) as node:
-        assert node.post(pack("press-7", 1, 0, temperature(1.0), base_ms=ahead), limit_s=10) == (2, 4)
+        assert node.post(pack("press-7", 1, 0, temperature(1.0), base_ms=ahead), limit_s=60) == (2, 4)
     wait_until(lambda: cloud.values("node", "clock_offset_ms"), "the offset")
     ((_, offset),) = cloud.values("node", "clock_offset_ms")
     assert 3_590_000 < int(offset.rstrip("i")) <= 3_600_000
@@ -174,12 +174,13 @@ def test_unknown_nodes_are_told_to_the_cloud_and_their_packs_go_after_adoption(
     gateway.start()
     wait_until(lambda: cloud.streams, "the stream")
     with UdpNode(gateway.coap_port) as node:
-        assert node.post(pack("press-7", 1, 0, temperature(1.0)), limit_s=10) == (2, 4)
+        assert node.post(pack("press-7", 1, 0, temperature(1.0)), limit_s=60) == (2, 4)
         for seq in range(3):
-            assert node.post(pack("stranger", 1, seq, temperature(seq, offset_ms=-seq)), limit_s=10) == (2, 4)
+            assert node.post(pack("stranger", 1, seq, temperature(seq, offset_ms=-60_000 * seq)), limit_s=60) == (2, 4)
     wait_until(lambda: any(item["nodes"] for item in cloud.quarantine), "the report")
     (told,) = cloud.quarantine[-1]["nodes"]
-    assert (told["node"], told["packs"]) == ("stranger", 3)
+    assert told["node"] == "stranger"
+    assert 1 <= told["packs"] <= 3, "the report may have been made between two packs"
     assert told["address"].startswith("coap://127.0.0.1:")
     cloud.mount("press-7", "stranger")
     wait_until(lambda: len(cloud.values("temperature", "celsius")) == 4, "the packs of the adopted node")
@@ -197,7 +198,10 @@ def test_dead_letters_are_listed_replayed_and_purged_beside_the_running_gateway(
     gateway.start()
     with UdpNode(gateway.coap_port) as node:
         for seq, celsius in enumerate((12.0, 13.0, 14.0)):
-            assert node.post(pack("press-7", 1, seq, temperature(celsius, offset_ms=-seq)), limit_s=10) == (2, 4)
+            assert node.post(pack("press-7", 1, seq, temperature(celsius, offset_ms=-60_000 * seq)), limit_s=60) == (
+                2,
+                4,
+            )
     wait_until(lambda: gateway.metric("dead_letters_kept") == 1, "the dead letter")
 
     def letters(action: str) -> str:
@@ -235,7 +239,7 @@ def test_the_address_of_a_node_tells_who_sent_what_cannot_be_decoded(make: Make)
         built.gate.admit(node, NOW)
     saved = threading.Event()
     built.nodes.register("a", address, 60, NOW, lambda _result, _error: saved.set())
-    assert saved.wait(5)
+    assert saved.wait(60)
     built.gate.refused(address, None)
     built.gate.refused(elsewhere, None)
     built.gate.refused(elsewhere, "b")

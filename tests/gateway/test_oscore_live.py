@@ -137,10 +137,15 @@ async def test_strangers_and_damaged_messages(strict: GatewayProcess) -> None:
 async def test_challenges_are_rationed(strict: GatewayProcess) -> None:
     wire = Wire(strict.coap_port)
     async with OscoreNode(PRESS, strict.coap_port) as node:
+        began = time.monotonic()
         answers = [wire.exchange(node.protected(aiocoap.GET, "time", b"", mid)) for mid in range(1, 40)]
+        earned = time.monotonic() - began
         challenged = sum(answer.opt.oscore is not None for answer in answers)
-        assert 10 <= challenged < 20
-        assert {answer.code for answer in answers if answer.opt.oscore is None} == {aiocoap.SERVICE_UNAVAILABLE}
+        # Ten at once, and one for every second that a busy machine took.
+        assert 10 <= challenged <= 10 + earned + 1
+        assert challenged == len(answers) or {answer.code for answer in answers if answer.opt.oscore is None} == {
+            aiocoap.SERVICE_UNAVAILABLE
+        }
     wire.close()
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.stand_in_cloud import StandInCloud
 
-LIMIT_S = 15.0
+LIMIT_S = 60.0
 
 
 class WiredNode:
@@ -48,25 +48,27 @@ class WiredNode:
     def write(self, data: bytes) -> None:
         os.write(self._master, data)
 
-    def read(self, limit_s: float) -> aiocoap.Message | None:
+    def read(self, limit_s: float) -> list[aiocoap.Message]:
         if not select.select([self._master], [], [], limit_s)[0]:
-            return None
-        messages = self._decoder.feed(os.read(self._master, 4096)).messages
-        return aiocoap.Message.decode(messages[0]) if messages else None
+            return []
+        return [aiocoap.Message.decode(data) for data in self._decoder.feed(os.read(self._master, 4096)).messages]
 
     def post(self, payload: bytes, *, before: bytes = b"") -> aiocoap.Message:
         """One exchange: repeated until it is answered, as a node does."""
         self._mid += 1
         message = aiocoap.Message(code=aiocoap.POST, payload=payload, uri_path=["t"], content_format=112)
-        message.mtype, message.mid, message.token = aiocoap.CON, self._mid, b"tk"
+        token = self._mid.to_bytes(2, "big")
+        message.mtype, message.mid, message.token = aiocoap.CON, self._mid, token
         frame = slipmux.encode(message.encode())
         end = time.monotonic() + LIMIT_S
         while time.monotonic() < end:
             self.write(before + frame)
-            answer = self.read(0.5)
-            if answer is not None and answer.mid == self._mid:
-                assert answer.token == b"tk"
-                return answer
+            for answer in self.read(0.5):
+                # A busy gateway acknowledges first, without token, and answers in a message of its own (RFC 7252 5.2.2).
+                if answer.mtype == aiocoap.CON:
+                    self.write(slipmux.encode(b"\x60\x00" + answer.mid.to_bytes(2, "big")))
+                if answer.code != aiocoap.EMPTY and answer.token == token:
+                    return answer
         raise TimeoutError("no answer")
 
 

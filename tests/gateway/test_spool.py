@@ -58,7 +58,7 @@ class OpenSpool:
 
             self.spool.append(item, NOW, done)
         for _ in packs:
-            assert left.acquire(timeout=10)
+            assert left.acquire(timeout=60)
         return results
 
     def rows(self) -> list[Any]:
@@ -151,7 +151,7 @@ def test_many_boots_stay_bounded_and_old_ones_count_as_known(
     spool = opened()
     assert spool.append(Pack("a", 2, 7, [reading(1.0)]), Pack("a", 9, 0, [])) == [False, False]
     assert spool.append(Pack("a", 8, 1, [reading(1.0)])) == [True]
-    (kept,) = spool.database.run(lambda c: c.execute("SELECT count(*) FROM identity").fetchone()).result(5)
+    (kept,) = spool.database.run(lambda c: c.execute("SELECT count(*) FROM identity").fetchone()).result(60)
     assert kept == 4
 
 
@@ -166,8 +166,8 @@ def test_a_full_disk_answers_try_again_and_recovers(
     nodes = NodeTable(spool.database, reader)
     gate = NodeGate(GateLimits(), nodes, AssetTable(spool.database, reader), spool.spool.forget_node)
     intake = TelemetryIntake(spool.spool, nodes, access, gate)
-    (pages,) = spool.database.run(lambda c: c.execute("PRAGMA page_count").fetchone()).result(5)
-    spool.database.run(lambda c: c.execute(f"PRAGMA max_page_count={pages + 2}")).result(5)
+    (pages,) = spool.database.run(lambda c: c.execute("PRAGMA page_count").fetchone()).result(60)
+    spool.database.run(lambda c: c.execute(f"PRAGMA max_page_count={pages + 2}")).result(60)
 
     def post(seq: int) -> Outcome:
         outcomes: list[Outcome] = []
@@ -207,7 +207,7 @@ def test_a_waiter_that_was_cancelled_does_not_stop_the_writer(tmp_path: Path) ->
     waiting = database.run(lambda _c: None)
     assert waiting.cancel()
     database.start()
-    assert database.run(lambda _c: 7).result(5) == 7
+    assert database.run(lambda _c: 7).result(60) == 7
     database.close()
 
 
@@ -227,7 +227,7 @@ def test_dead_letters_are_kept_with_their_reason(opened: Callable[[], OpenSpool]
     spool.append(Pack("a", 1, 0, [reading(1.0)]))
     spool.spool.remove([1], [DeadLetter("bad line", "400 unable to parse")])
     assert spool.rows() == []
-    found = spool.database.run(lambda c: c.execute("SELECT line, reason FROM dead_letter").fetchall()).result(5)
+    found = spool.database.run(lambda c: c.execute("SELECT line, reason FROM dead_letter").fetchall()).result(60)
     assert found == [("bad line", "400 unable to parse")]
 
 

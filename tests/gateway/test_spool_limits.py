@@ -36,7 +36,7 @@ class Opened:
             self.spool.append(pack, NOW, lambda _new, _error: left.release())
             self.seq += 1
         for _ in range(count):
-            assert left.acquire(timeout=10)
+            assert left.acquire(timeout=60)
 
     def mount(self, *nodes: str) -> None:
         def change(connection: sqlite3.Connection) -> None:
@@ -44,7 +44,7 @@ class Opened:
             connection.executemany("INSERT INTO asset VALUES (?, 's', 'a', 'l', 'm')", [(node,) for node in nodes])
             self.spool.adopt(connection)
 
-        self.database.run(change).result(10)
+        self.database.run(change).result(60)
 
     def packs(self) -> list[Any]:
         reader = open_reader(self.database.path)
@@ -81,7 +81,7 @@ def test_the_oldest_packs_go_at_the_quota_and_are_counted_exactly_across_restart
         dropped = opened.spool.counts["dropped_packs"]
         assert opened.spool.counts["dropped_readings"] == 2 * dropped
         for statement in ("DELETE FROM identity", "DELETE FROM taken"):  # so that the next turn is new
-            opened.database.run(lambda c, text=statement: c.execute(text)).result(5)  # type: ignore[misc]  # a default argument
+            opened.database.run(lambda c, text=statement: c.execute(text)).result(60)  # type: ignore[misc]  # a default argument
         opened.database.close()
     assert dropped == 3 * 40 - len(kept)
 
@@ -91,7 +91,7 @@ def test_a_smaller_quota_in_the_settings_drops_only_the_excess(path: Path) -> No
     opened.take(40)
     opened.database.close()
     opened = Opened(path, SpoolLimits(quota_bytes=4000))
-    opened.database.run(lambda _c: None).result(5)
+    opened.database.run(lambda _c: None).result(60)
     assert 0 < opened.bytes() <= 4000
     assert len(opened.packs()) + opened.spool.counts["dropped_packs"] == 40
     opened.database.close()
@@ -160,7 +160,7 @@ def test_a_forgotten_stranger_leaves_nothing(path: Path) -> None:
     opened.mount("known")
     opened.take(3, "stranger")
     opened.spool.forget_node("stranger")
-    opened.database.run(lambda _c: None).result(5)
+    opened.database.run(lambda _c: None).result(60)
     opened.database.close()
     with sqlite3.connect(path) as connection:
         left = "\n".join(connection.iterdump())
@@ -197,7 +197,7 @@ def test_a_torn_end_of_the_log_costs_at_most_the_last_commit(path: Path, tmp_pat
         torn.seq = len(kept)
         torn.take(1)  # and goes on
         assert len(torn.packs()) == len(kept) + 1
-        assert torn.database.run(lambda c: c.execute("PRAGMA integrity_check").fetchone()).result(5) == ("ok",)
+        assert torn.database.run(lambda c: c.execute("PRAGMA integrity_check").fetchone()).result(60) == ("ok",)
         torn.database.close()
     opened.database.close()
 
@@ -217,7 +217,7 @@ def test_a_file_of_version_1_is_upgraded_and_keeps_everything(path: Path) -> Non
     for seq in (41, 42):
         pack = Pack("press-7", 3, seq, [Reading("temperature/0", NOW, 2.5)])
         opened.spool.append(pack, NOW, lambda new, _error: taken.append(new))
-    opened.database.run(lambda _c: None).result(5)
+    opened.database.run(lambda _c: None).result(60)
     assert taken == [False, True]
     assert [pack.readings[0][2] for pack in opened.packs()] == [1.5, 2.5]
     assert opened.spool.counts["spool_bytes"] == opened.bytes()

@@ -53,11 +53,11 @@ class Aggregating:
         for pack in packs:
             self.spool.append(pack, arrival(pack), lambda _new, _error: left.release())
         for _ in packs:
-            assert left.acquire(timeout=10)
+            assert left.acquire(timeout=60)
 
     def idle(self, now_ms: int) -> None:
         self.spool.close_idle_windows(now_ms)
-        self.database.run(lambda _c: None).result(10)
+        self.database.run(lambda _c: None).result(60)
 
     def kill(self, to: Path) -> None:
         """Copy what is on disk, without letting the writer finish anything."""
@@ -165,7 +165,7 @@ def test_what_is_too_late_for_its_window_stays_raw_and_replaces_nothing(tmp_path
     spool = Aggregating(tmp_path / "a.sqlite3", late_ms=LATE_MS)  # a longer time in the settings brings nothing back
     spool.take(Pack("a", 1, 20, [Reading("temperature/0", START + 7, 9.0)]))
     assert store(spool.lines()) == {**before, ("temperature/0", START + 7): 9.0}
-    (kept,) = spool.database.run(lambda c: c.execute("SELECT count(*) FROM aggregate_window").fetchone()).result(5)
+    (kept,) = spool.database.run(lambda c: c.execute("SELECT count(*) FROM aggregate_window").fetchone()).result(60)
     assert kept < 6
     spool.database.close()
 
@@ -239,7 +239,7 @@ def test_the_running_gateway_aggregates_once_through_a_kill(tmp_path: Path, clou
                     gateway.kill()
                     gateway.start()
                 for _ in range(2):  # a duplicate of each
-                    assert node.post(payload, limit_s=10) == (2, 4)
+                    assert node.post(payload, limit_s=60) == (2, 4)
         wait_until(lambda: len(cloud.values("temperature", "celsius_mean")) == 2, "both windows")
     finally:
         gateway.kill()

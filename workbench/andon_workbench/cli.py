@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 
 from andon_workbench.bundle.cli import firmware_app
+from andon_workbench.chaos.plan import BOARDS, ChaosOptions
+from andon_workbench.chaos.run import run_chaos
 from andon_workbench.demo import DemoOptions, run_demo
 from andon_workbench.errors import WorkbenchError
 from andon_workbench.faults.udp_proxy import Impairment
@@ -176,6 +178,41 @@ async def _soak(options: SoakOptions, console: Console, *, keep: bool) -> SoakSu
         return await run_soak(options, console, keep=keep)
     finally:
         fast_clock.remove()
+
+
+@app.command(
+    epilog="Examples:  andon chaos --kills 200 --json  |  andon chaos --kills 20 --nodes 10 --loss 30 --store influxdb"
+)
+def chaos(  # noqa: PLR0913  one parameter per option is how Typer reads them
+    *,
+    kills: Annotated[int, typer.Option(min=0, max=100_000, help="How often the gateway is killed with -9.")] = 200,
+    nodes: Annotated[
+        int, typer.Option(min=1, max=MAX_NODES, help="Nodes that send once a second, boards included.")
+    ] = 50,
+    boards: Annotated[int, typer.Option(min=0, max=MAX_NODES, help="How many of them are emulated boards.")] = BOARDS,
+    loss: Annotated[
+        float, typer.Option(min=0, max=90, help="Per cent of datagrams lost, and of those doubled, both ways.")
+    ] = 10.0,
+    seed: Seed = 1,
+    store: Annotated[
+        Store, typer.Option(help="The database that is cut off: the cloud's own, or an InfluxDB 2 behind it.")
+    ] = Store.EMBEDDED,
+    oscore: Annotated[bool, typer.Option(help="Whether the nodes have keys.")] = True,
+    as_json: AsJson = False,
+    keep: Keep = False,
+) -> None:
+    """Kill the gateway with -9 again and again, under loss and with the database away a third of the time.
+
+    The exit status is 0 only if no acknowledged reading is lost, none is counted twice and no total falls, else 1.
+    """
+    options = ChaosOptions(kills, nodes, boards, loss / 100, seed, store.value, oscore)
+    console = Console(stderr=as_json)
+    summary = _run(run_chaos(options, console, keep=keep))
+    console.print(summary.table())
+    if as_json:
+        _print_json(summary.document())
+    if not summary.good:
+        raise typer.Exit(EXIT_DIFFERENCE)
 
 
 @app.command(epilog="Examples:  andon status  |  andon status --cloud http://10.0.0.6:8000 --token TOKEN --json")

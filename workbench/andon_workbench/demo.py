@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from andon_workbench.plan import FactoryPlan
 
-START_LIMIT_S = 30.0
+START_LIMIT_S = 60.0
 # Without loss the pipeline is empty in seconds; with loss a CoAP exchange may need all of its repeats (RFC 7252 4.8.2:
 # MAX_TRANSMIT_WAIT).
-DRAIN_LIMIT_S = 20.0
+DRAIN_LIMIT_S = 60.0
 LOSS_ALLOWANCE_S = 93.0
 # Between two commands to one machine: many where latency is measured, few where a person watches the machines work.
 MEASURED_PAUSE_S = (1.5, 5.0)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 from andon_workbench.cloud_api import TIMEOUT_S, CloudApi
 from andon_workbench.emulated_nodes import EmulatedNodes
 from andon_workbench.errors import CloudApiError, ComponentError
 from andon_workbench.faults.serial_cable import CableFaults, SerialCable
+from andon_workbench.faults.tcp_gate import TcpGate
 from andon_workbench.faults.udp_proxy import Impairment, UdpProxy
 from andon_workbench.influxdb import Influxdb
 from andon_workbench.plan import GATEWAY, FactoryPlan
+from andon_workbench.ports import LOOPBACK
 from andon_workbench.reconcile import Reconciliation, Stored, reconcile
 from andon_workbench.services import CloudService, GatewayService
 
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from andon_workbench.world.runner import World
 
 _LOOK_S = 0.25
-_QUIET_LIMIT_S = 10.0
+_QUIET_LIMIT_S = 60.0
 
 
 class Factory:
@@ -43,10 +47,15 @@ class Factory:
     api: CloudApi
     nodes: EmulatedNodes
     proxy: UdpProxy | None = None
+    influxdb: Influxdb | None = None
+    uplink_gate: TcpGate | None = None
+    influxdb_gate: TcpGate | None = None
 
     def __init__(self, plan: FactoryPlan, checkout: Checkout, folder: Path) -> None:
         self.plan = plan
         self.folder = folder
+        self.gateway_address = (LOOPBACK, 0)
+        """Where nodes find the gateway."""
         self.cables: dict[str, SerialCable] = {}
         self._checkout = checkout
         self._stack = AsyncExitStack()
@@ -138,7 +147,7 @@ class Factory:
             while not self.world.quiet:  # noqa: ASYNC110  the world is stepped by a task and announces nothing
                 await asyncio.sleep(_LOOK_S)
         self.world.unplug_sensors()
-        result = await self.reconcile()
+        result: Reconciliation | None = None
 
         async def equal() -> bool:
             nonlocal result
@@ -146,7 +155,7 @@ class Factory:
             return result.equal
 
         await self._until(equal, limit_s)
-        return result
+        return await self.reconcile() if result is None else result
 
     async def reconcile(self) -> Reconciliation:
         """Compare ledger and store now."""
@@ -169,12 +178,7 @@ class Factory:
             await asyncio.sleep(_LOOK_S)
 
     async def _start(self) -> None:
-        influxdb = None
-        if self.plan.store == "influxdb":
-            influxdb = await Influxdb.provide(self.folder, self.plan.influxdb_port)
-            if influxdb.process is not None:
-                self._stack.push_async_callback(influxdb.process.stop)
-        self.cloud = CloudService(self.folder, self.plan, influxdb)
+        self.cloud = CloudService(self.folder, self.plan, await self._start_influxdb())
         self._stack.push_async_callback(self.cloud.stop)
         await self.cloud.start()
         self.api = await self._stack.enter_async_context(
@@ -182,6 +186,9 @@ class Factory:
         )
         token = await self._register()
         self._lay_cables()
+        cloud_url = None
+        if self.plan.gates:
+            self.uplink_gate, cloud_url = await self._gate_before(self.cloud.url)
         self.gateway = GatewayService(
             self.folder,
             self.plan,
@@ -189,10 +196,32 @@ class Factory:
             cloud=self.cloud,
             token=token,
             serial_ports=[cable.gateway_port for cable in self.cables.values()],
+            cloud_url=cloud_url,
         )
         self._stack.push_async_callback(self.gateway.stop)
         await self.gateway.start()
-        await self._start_nodes(await self._gateway_as_nodes_see_it())
+        self.gateway_address = await self._gateway_as_nodes_see_it()
+        await self._start_nodes(self.gateway_address)
+
+    async def _start_influxdb(self) -> Influxdb | None:
+        """InfluxDB as the cloud finds it, if it is planned."""
+        if self.plan.store != "influxdb":
+            return None
+        self.influxdb = await Influxdb.provide(self.folder, self.plan.influxdb_port)
+        if self.influxdb.process is not None:
+            self._stack.push_async_callback(self.influxdb.process.stop)
+        if not self.plan.gates:
+            return self.influxdb
+        self.influxdb_gate, url = await self._gate_before(self.influxdb.url)
+        return replace(self.influxdb, url=url)
+
+    async def _gate_before(self, url: str) -> tuple[TcpGate, str]:
+        """A gate in front of a server, and the URL that leads through it."""
+        server = urlsplit(url)
+        gate = TcpGate((server.hostname or LOOPBACK, server.port or 80))
+        self._stack.push_async_callback(gate.close)
+        host, port = await gate.open()
+        return gate, f"http://{host}:{port}"
 
     def _lay_cables(self) -> None:
         for place in self.plan.places[: self.plan.wired]:
@@ -208,7 +237,8 @@ class Factory:
         for place in self.plan.places:
             await self.api.register_machine(place.machine_document())
             await self.api.register_node(place.name, place.name, GATEWAY)
-            self._keys[place.name] = await self.api.make_keys(place.name)
+            if self.plan.keys:
+                self._keys[place.name] = await self.api.make_keys(place.name)
         return token
 
     async def _gateway_as_nodes_see_it(self) -> tuple[str, int]:

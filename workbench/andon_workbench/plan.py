@@ -49,7 +49,8 @@ class FactoryPlan:
 
     The first `wired` nodes reach the gateway over a serial cable instead of Wi-Fi. `node_settings` go into every
     node's configuration, `world_step_s` is the world's step, `patience` by how much slower than usual processes may be before
-    they count as broken.
+    they count as broken. Without `keys` the nodes speak openly and the gateway allows it. With `gates` there is a TCP proxy
+    between gateway and cloud, and between cloud and InfluxDB.
     """
 
     nodes: int = 6
@@ -66,6 +67,8 @@ class FactoryPlan:
     node_settings: Mapping[str, Any] = field(default_factory=dict)
     world_step_s: float = STEP_S
     patience: float = 1.0
+    keys: bool = True
+    gates: bool = False
 
     @property
     def places(self) -> list[Place]:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import errno
 import socket
+from pathlib import Path
+from random import SystemRandom
 
 from andon_workbench.errors import PortInUseError
 
 LOOPBACK = "127.0.0.1"
+_LOCAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_USUAL_LOCAL_RANGE = 32768
+_FIRST_PORT = 10_000
+_TRIES = 100
 
 
 def require_free_tcp(port: int, *, option: str, variable: str) -> None:
@@ -29,6 +35,24 @@ def free_tcp_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def lasting_port() -> int:
+    """A port, free for TCP and UDP, that a server can take again after it was killed.
+
+    The system hands out the ports of its own range to every socket that asks for any: between a kill and the next start
+    another process may have got it. So this one comes from below that range.
+    """
+    first_given_out = int(_LOCAL_RANGE.read_text().split()[0]) if _LOCAL_RANGE.is_file() else _USUAL_LOCAL_RANGE
+    for port in SystemRandom().sample(range(_FIRST_PORT, first_given_out), _TRIES):
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            try:
+                tcp.bind((LOOPBACK, port))
+                udp.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
+    return free_tcp_port()
 
 
 def _require_free(kind: socket.SocketKind, port: int, name: str, option: str, variable: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 from andon_workbench.errors import ComponentError
-from andon_workbench.ports import LOOPBACK
+from andon_workbench.ports import LOOPBACK, lasting_port
 from andon_workbench.processes import ChildProcess, Command
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class Service:
             await self._process.kill()
             raise
 
+    def strike(self) -> None:
+        """Kill -9 in this instant; `kill` waits for the end as well."""
+        if self._process is not None:
+            self._process.signal(signal.SIGKILL)
+
     async def kill(self) -> None:
         """Kill -9."""
         if self._process is not None:
@@ -75,8 +81,9 @@ class Service:
     def _command(self) -> Command:
         raise NotImplementedError
 
-    def _port(self, key: str, first: int) -> int:
-        return self.address(key)[1] if self.addresses else first
+    def _port(self, key: str, wanted: int) -> int:
+        """The port that it had before; at the first start the wanted one, or one that stays ours while it is dead."""
+        return self.address(key)[1] if self.addresses else wanted or lasting_port()
 
 
 class CloudService(Service):
@@ -114,7 +121,7 @@ class CloudService(Service):
 
 
 class GatewayService(Service):
-    """`andon-gateway` with its spool in the factory's folder."""
+    """`andon-gateway` with its spool in the factory's folder; it reaches the cloud at `cloud_url` where that is given."""
 
     def __init__(
         self,
@@ -125,6 +132,7 @@ class GatewayService(Service):
         cloud: CloudService,
         token: str,
         serial_ports: Sequence[Path] = (),
+        cloud_url: str | None = None,
     ) -> None:
         super().__init__("gateway", folder, plan.patience)
         self._plan = plan
@@ -132,26 +140,33 @@ class GatewayService(Service):
         self._cloud = cloud
         self._token = token
         self._serial_ports = serial_ports
+        self._cloud_url = cloud_url
+
+    @property
+    def state_folder(self) -> Path:
+        """Where its database is."""
+        return self._folder / "gateway"
 
     def _command(self) -> Command:
         serial = "".join(f'\n[[serial]]\nport = "{port.as_posix()}"\n' for port in self._serial_ports)
+        unprotected = "" if self._plan.keys else 'allow_unprotected = "*"\n'
         config = self._folder / "gateway.toml"
         config.write_text(
             f"""\
 [gateway]
 id = "{self._gateway}"
-state_dir = "{(self._folder / "gateway").as_posix()}"
+state_dir = "{self.state_folder.as_posix()}"
 
 [coap]
 bind = "{LOOPBACK}"
 port = {self._port("coap", self._plan.coap_port)}
-
+{unprotected}
 [http]
 bind = "{LOOPBACK}"
 port = {self._port("http", 0)}
 
 [cloud]
-url = "{self._cloud.url}"
+url = "{self._cloud_url or self._cloud.url}"
 org = "{self._cloud.org}"
 bucket = "{self._cloud.bucket}"
 

@@ -12,6 +12,8 @@ import cbor2
 from aiocoap import resource
 from aiocoap.numbers import TransportTuning  # type: ignore[import-untyped]  # same
 
+from andon_workbench.ports import lasting_port
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -41,7 +43,7 @@ class _Registration(resource.Resource):  # type: ignore[misc]  # untyped base
 
 # A board that starts anew misses a request; RFC 7252's patience of seconds would miss the short trials of these tests.
 _QUICK = TransportTuning()
-_QUICK.ACK_TIMEOUT, _QUICK.ACK_RANDOM_FACTOR, _QUICK.MAX_RETRANSMIT = 0.4, 1.0, 0
+_QUICK.ACK_TIMEOUT, _QUICK.ACK_RANDOM_FACTOR, _QUICK.MAX_RETRANSMIT = 1.0, 1.0, 0
 
 
 class _Renewal(resource.Resource):  # type: ignore[misc]  # untyped base
@@ -81,11 +83,7 @@ class Gateway:
         site.add_resource(["rd"], _Registration())
         site.add_resource(["rd", "n"], _Renewal())
         site.add_resource(["fw"], self.firmware)
-        loop = asyncio.get_running_loop()
-        holder, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", 0))
-        self.port: int = holder.get_extra_info("sockname")[1]
-        holder.close()
-        await asyncio.sleep(0)
+        self.port = lasting_port()
         self._context = await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", self.port))
         return self
 
@@ -101,7 +99,7 @@ class Gateway:
             code=method, uri=f"coap://127.0.0.1:{port}/{path}", payload=payload, transport_tuning=_QUICK
         )
         try:
-            response = await asyncio.wait_for(self._context.request(request).response, 4)
+            response = await asyncio.wait_for(self._context.request(request).response, 10)
         except (TimeoutError, aiocoap.error.Error):
             return None, None
         try:

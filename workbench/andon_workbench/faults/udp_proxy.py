@@ -6,7 +6,10 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Address = tuple[str, int]
 _MAX_PEERS = 1024
@@ -61,7 +64,12 @@ class UdpProxy:
 
     Each node address gets an upstream socket of its own, so the gateway sees distinct nodes and its commands find
     their way back through the proxy.
+
+    Attributes:
+        on_answer: Called in the instant in which a datagram of the gateway arrives, before it goes on.
     """
+
+    on_answer: Callable[[], None] | None = None
 
     def __init__(self, gateway: Address, impairment: Impairment, seed: int) -> None:
         self.counts = ProxyCounts()
@@ -99,6 +107,8 @@ class UdpProxy:
             asyncio.get_running_loop().call_later(delay, self._send_up, data, node)
 
     def _from_gateway(self, data: bytes, node: Address) -> None:
+        if self.on_answer is not None:
+            self.on_answer()
         for delay in self._fate("down"):
             asyncio.get_running_loop().call_later(delay, self._send_down, data, node)
 
