@@ -18,6 +18,7 @@ from andon_cloud.commands import routes as command_routes
 from andon_cloud.commands.metrics import CommandMetrics
 from andon_cloud.commands.service import Commands
 from andon_cloud.db.engine import Database
+from andon_cloud.gateways import node_reports
 from andon_cloud.gateways import quarantine as quarantine_routes
 from andon_cloud.gateways import routes as gateway_routes
 from andon_cloud.gateways.notifier import Notifier
@@ -31,6 +32,8 @@ from andon_cloud.telemetry.embedded import EmbeddedStore
 from andon_cloud.telemetry.query_api import query_router
 from andon_cloud.telemetry.store import StoreUnavailableError, TelemetryStore
 from andon_cloud.telemetry.write_api import Authenticate, write_router
+from andon_cloud.updates import routes as update_routes
+from andon_cloud.updates.service import Updates
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,6 +47,7 @@ _TAGS = [
     {"name": "nodes", "description": "The boards on the machines"},
     {"name": "gateways", "description": "The gateways that serve the nodes"},
     {"name": "commands", "description": "Relay commands, from the wish to the proof"},
+    {"name": "firmware", "description": "Signed bundles, and the update of a node up to what the node says in the end"},
     {"name": "gateway channel", "description": "What a gateway calls: its event stream and its reports"},
     {"name": "telemetry", "description": "What the nodes measured"},
     {"name": "InfluxDB v2", "description": "Telemetry in, as any InfluxDB v2 client writes it"},
@@ -77,6 +81,9 @@ def create_app(settings: Settings, *, clock: Clock = system_clock, store: Teleme
     app.include_router(gateway_routes.router)
     app.include_router(quarantine_routes.channel)
     app.include_router(quarantine_routes.router)
+    app.include_router(node_reports.channel)
+    app.include_router(update_routes.router)
+    app.include_router(update_routes.channel)
     app.include_router(_telemetry_router(services))
     app.include_router(_operations_router())
     _document_problems(app)
@@ -107,6 +114,7 @@ def _services(settings: Settings, clock: Clock, store: TelemetryStore) -> Servic
         notifier=notifier,
         registry=registry,
         commands=commands,
+        updates=Updates(database, notifier, clock, settings.site_key),
         streams=GatewayStream(database, notifier, clock, settings.command_poll_s, settings.stream_keepalive_s),
         access=Access(settings.api_token, registry),
         metrics=metrics,
@@ -194,6 +202,7 @@ async def _sweep_forever(services: Services) -> None:
     while True:
         try:
             await services.commands.sweep()
+            await services.updates.sweep()
         except SQLAlchemyError:
             _log.exception("the command sweeper could not reach the database; it tries again")
         await asyncio.sleep(services.settings.command_poll_s)

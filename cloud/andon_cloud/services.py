@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from andon_cloud.registry.service import Registry
     from andon_cloud.settings import Settings
     from andon_cloud.telemetry.store import TelemetryStore
+    from andon_cloud.updates.service import Updates
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Services:
     notifier: Notifier
     registry: Registry
     commands: Commands
+    updates: Updates
     streams: GatewayStream
     access: Access
     metrics: CollectorRegistry

@@ -15,7 +15,9 @@ import httpx
 from andon_gateway.access import AccessPolicy
 from andon_gateway.aggregator import Aggregator
 from andon_gateway.assets import AssetTable
-from andon_gateway.cloud import CloudChannel
+from andon_gateway.bundles import BundleFolder
+from andon_gateway.cloud import CloudChannel, StreamTimeouts
+from andon_gateway.cloud_reports import CloudReports
 from andon_gateway.coap import CoapEndpoint, build_site, now_ms
 from andon_gateway.commands import CommandStore
 from andon_gateway.database import CommitLimits, GroupCommit
@@ -33,13 +35,17 @@ from andon_gateway.serial_lines import SerialLine, local_address
 from andon_gateway.serial_metrics import SerialCollector
 from andon_gateway.settings import DATABASE_NAME
 from andon_gateway.spool import Spool, SpoolLimits
+from andon_gateway.updater import UpdateRunner
+from andon_gateway.updates import UpdateStore
 from andon_gateway.uplink import Uplink, UplinkPauses
 from andon_gateway.windows import AggregateRule, rules_by_name
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from andon_gateway.lineprotocol import Asset
     from andon_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -61,6 +67,10 @@ class Gateway:
     writer: InfluxWriter
     channel: CloudChannel
     runner: CommandRunner
+    updates: UpdateRunner
+    update_store: UpdateStore
+    reports: CloudReports
+    assets: AssetTable
     spool: Spool
     gate: NodeGate
     http_client: httpx.AsyncClient
@@ -78,10 +88,14 @@ class Gateway:
         self.uplink.start()
         await self.keys.open()
         await self.runner.resume()
+        await self.updates.resume()
         tasks = [
-            asyncio.create_task(self.channel.follow(self.runner), name="command stream"),
+            asyncio.create_task(self.channel.follow(self.runner, self.updates), name="command stream"),
             asyncio.create_task(self.channel.deliver_reports(), name="command reports"),
             asyncio.create_task(self.channel.report_quarantine(self._quarantine), name="quarantine reports"),
+            asyncio.create_task(self.reports.deliver_updates(self.update_store), name="update reports"),
+            asyncio.create_task(self.reports.tell_progress(self.updates), name="update progress"),
+            asyncio.create_task(self.reports.report_nodes(self.nodes, self._mounted), name="node reports"),
         ]
         if self.settings.aggregate:
             tasks.append(asyncio.create_task(self._close_idle_windows(), name="idle windows"))
@@ -104,6 +118,9 @@ class Gateway:
             await asyncio.sleep(IDLE_CHECK_S)
             self.spool.close_idle_windows(now_ms())
 
+    def _mounted(self) -> Mapping[str, Asset]:
+        return self.assets.snapshot()[1]
+
     def _quarantine(self) -> list[dict[str, Any]]:
         return [
             {"node": node, "first_ms": record.first_ms, "last_ms": record.last_ms,
@@ -115,6 +132,7 @@ class Gateway:
         log.info("stopping: no new packs, one last uplink")
         self.intake.close()
         await self.runner.stop()
+        await self.updates.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -191,9 +209,14 @@ def _wire(
     writer = InfluxWriter(store.url, writer_token, store.org, store.bucket, settings.uplink.timeout_s)
     uplink = Uplink(database.path, spool, assets, writer, _pauses(settings))
     database.after_commit.append(uplink.wake)
-    client = httpx.AsyncClient(base_url=cloud.url, headers={"Authorization": f"Token {token}"}, timeout=10.0)
+    client = httpx.AsyncClient(base_url=cloud.url, headers={"Authorization": f"Token {token}"}, timeout=cloud.timeout_s)
     commands = CommandStore(database)
-    channel = CloudChannel(client, settings.gateway.id, cloud.stream_timeout_s, assets, keys, commands, uplink.wake)
+    timeouts = StreamTimeouts(cloud.timeout_s, cloud.stream_timeout_s)
+    channel = CloudChannel(client, settings.gateway.id, timeouts, assets, keys, commands, uplink.wake)
+    reports = CloudReports(client, settings.gateway.id, channel)
+    update_store = UpdateStore(database)
+    bundles = BundleFolder(settings.gateway.state_dir / "fw", client, settings.gateway.id)
+    updates = UpdateRunner(update_store, bundles, nodes, coap, now_ms, reports.wake)
     coap.secure(keys, access)
     runner = CommandRunner(commands, nodes, coap, now_ms, channel.wake_reports)
 
@@ -213,8 +236,8 @@ def _wire(
     http = HttpServer(build_http(registry, health, numbers), listener)
     port = int(listener.getsockname()[1])
     return Gateway(
-        settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, spool, gate, client, coap, lines,
-        http, port,
+        settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, updates, update_store, reports, assets,
+        spool, gate, client, coap, lines, http, port,
     )  # fmt: skip
 
 

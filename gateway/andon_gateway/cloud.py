@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,22 +17,36 @@ from andon_gateway.backoff import Backoff
 from andon_gateway.commands import CommandStore, RelayCommand, Report
 from andon_gateway.errors import StorageUnavailable
 from andon_gateway.oscore_keys import CredentialsEvent, KeyRing
+from andon_gateway.updates import UpdatesEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from andon_gateway.relay import CommandRunner
+    from andon_gateway.updater import UpdateRunner
 
 log = logging.getLogger(__name__)
 
 RETRY_FIRST_S: Final = 0.2
 RETRY_MOST_S: Final = 10.0
-CALL_TIMEOUT_S: Final = 10.0
 REPORTS_AT_ONCE: Final = 100
 QUARANTINE_CHECK_S: Final = 2.0
 QUARANTINE_EVERY_S: Final = 60.0
 QUARANTINE_RETRY_S: Final = 15.0
 _TRY_AGAIN: Final = frozenset({401, 403, 408, 425, 429})  # 401 and 403: a person will mend the token
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTimeouts:
+    """How long to wait for the cloud, in seconds.
+
+    Attributes:
+        call_s: For a connection, or an answer to begin.
+        silence_s: Silence after which the stream counts as dead; longer than the cloud's keep-alive.
+    """
+
+    call_s: float
+    silence_s: float
 
 
 class CloudChannel:
@@ -40,7 +55,7 @@ class CloudChannel:
     Args:
         client: HTTP client with base address and token.
         gateway: This gateway's id.
-        stream_timeout_s: Silence after which the stream counts as dead; longer than the cloud's keep-alive.
+        timeouts: How long to wait for the cloud.
         assets: Takes the `assets` events.
         keys: Takes the `credentials` events.
         store: Reports to deliver.
@@ -51,7 +66,7 @@ class CloudChannel:
         self,
         client: httpx.AsyncClient,
         gateway: str,
-        stream_timeout_s: float,
+        timeouts: StreamTimeouts,
         assets: AssetTable,
         keys: KeyRing,
         store: CommandStore,
@@ -59,7 +74,7 @@ class CloudChannel:
     ) -> None:
         self._client = client
         self._base = f"/api/v1/gateways/{gateway}"
-        self._timeout = httpx.Timeout(CALL_TIMEOUT_S, read=stream_timeout_s)
+        self._timeout = httpx.Timeout(timeouts.call_s, read=timeouts.silence_s)
         self._assets = assets
         self._keys = keys
         self._store = store
@@ -72,12 +87,12 @@ class CloudChannel:
         """There is a new report."""
         self._reports.set()
 
-    async def follow(self, runner: CommandRunner) -> None:
+    async def follow(self, runner: CommandRunner, updates: UpdateRunner) -> None:
         """Read the stream for ever, connecting again with growing pauses."""
         backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
         while True:
             try:
-                await self._read_stream(runner, backoff)
+                await self._read_stream(runner, updates, backoff)
                 reason = "the cloud closed the stream"
             except (httpx.HTTPError, SSEError, StorageUnavailable) as error:
                 reason = f"{type(error).__name__}: {error}"
@@ -86,7 +101,7 @@ class CloudChannel:
             log.warning("no command stream: reconnect_in_s=%.1f (%s)", pause_s, reason)
             await asyncio.sleep(pause_s)
 
-    async def _read_stream(self, runner: CommandRunner, backoff: Backoff) -> None:
+    async def _read_stream(self, runner: CommandRunner, updates: UpdateRunner, backoff: Backoff) -> None:
         async with aconnect_sse(self._client, "GET", f"{self._base}/stream", timeout=self._timeout) as source:
             source.response.raise_for_status()
             self.connected = True
@@ -94,9 +109,9 @@ class CloudChannel:
             log.info("command stream connected")
             async for event in source.aiter_sse():
                 backoff.reset()
-                await self._handle(event, runner)
+                await self._handle(event, runner, updates)
 
-    async def _handle(self, event: ServerSentEvent, runner: CommandRunner) -> None:
+    async def _handle(self, event: ServerSentEvent, runner: CommandRunner, updates: UpdateRunner) -> None:
         """Act on one event; one that cannot be read is logged and changes nothing."""
         try:
             if event.event == "assets":
@@ -106,6 +121,8 @@ class CloudChannel:
                 await self._keys.replace(CredentialsEvent.model_validate_json(event.data))
             elif event.event == "command":
                 await runner.take(RelayCommand.model_validate_json(event.data))
+            elif event.event == "updates":
+                await updates.take(UpdatesEvent.model_validate_json(event.data))
             else:
                 log.warning("unknown stream event %r ignored", event.event)
         except ValidationError as error:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
+BASE_VERSION: Final = 3  # of schema.sql; a new file gets the later upgrades as well
 PRIVATE: Final = 0o600
 FAILURE_PAUSE_S: Final = 0.2  # between attempts on a failing disk; waiting work is answered at once in between
 T = TypeVar("T")
@@ -49,9 +50,8 @@ def open_database(path: Path) -> sqlite3.Connection:
             f"{path} has schema {version}, this gateway knows {SCHEMA_VERSION}; install the newer gateway"
         )
     if version < SCHEMA_VERSION:
-        names = (
-            [f"upgrade_{step}.sql" for step in range(version + 1, SCHEMA_VERSION + 1)] if version else ["schema.sql"]
-        )
+        names = [] if version else ["schema.sql"]
+        names += [f"upgrade_{step}.sql" for step in range((version or BASE_VERSION) + 1, SCHEMA_VERSION + 1)]
         script = "".join(resources.files(__package__).joinpath(name).read_text() for name in names)
         connection.executescript(f"BEGIN;{script}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
     return connection

@@ -49,7 +49,7 @@ class FactoryPlan:
 
     The first `wired` nodes reach the gateway over a serial cable instead of Wi-Fi. `node_settings` go into every
     node's configuration, `world_step_s` is the world's step, `patience` by how much slower than usual processes may be before
-    they count as broken.
+    they count as broken. `site_key` is the public key that cloud and nodes check bundles with, 64 hexadecimal digits.
     """
 
     nodes: int = 6
@@ -66,6 +66,7 @@ class FactoryPlan:
     node_settings: Mapping[str, Any] = field(default_factory=dict)
     world_step_s: float = STEP_S
     patience: float = 1.0
+    site_key: str | None = None
 
     @property
     def places(self) -> list[Place]:

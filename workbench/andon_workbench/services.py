@@ -105,6 +105,8 @@ class CloudService(Service):
             "ANDON_CLOUD_INFLUXDB_ORG": self.org,
             "ANDON_CLOUD_INFLUXDB_BUCKET": self.bucket,
         }
+        if self._plan.site_key is not None:
+            environment["ANDON_CLOUD_SITE_KEY"] = self._plan.site_key
         if self._influxdb is not None:
             environment |= {
                 "ANDON_CLOUD_INFLUXDB_URL": self._influxdb.url,

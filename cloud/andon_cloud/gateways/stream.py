@@ -1,4 +1,4 @@
-"""The event stream of one gateway: its assets, its open commands, then both as they change (docs/protocol.md)."""
+"""The event stream of one gateway: its assets, open commands and updates, then all as they change (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from andon_cloud.commands.offers import Offer, mark_offered, open_offers
 from andon_cloud.registry.credentials import credentials_of_gateway
 from andon_cloud.registry.models import Gateway, Machine, Node
+from andon_cloud.updates.service import updates_of_gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from andon_cloud.db.engine import Database
     from andon_cloud.gateways.notifier import Notifier
     from andon_cloud.identifiers import Clock
+    from andon_cloud.updates.schemas import UpdateEvent
 
 # A comment alone, without the blank line that would end an event: some clients make an empty event of that.
 KEEPALIVE = b": keep-alive\n"
@@ -36,6 +38,7 @@ class Snapshot:
     nodes: dict[str, dict[str, str]] | None
     keys: dict[str, dict[str, str]] | None
     offers: list[Offer]
+    updates: list[UpdateEvent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class GatewayStream:
         """
         version = -1
         sent: set[str] = set()
+        updates: list[UpdateEvent] | None = None
         loop = asyncio.get_running_loop()
         spoken = loop.time()
         with self.notifier.subscribed(gateway_id) as changed:
@@ -68,8 +72,8 @@ class GatewayStream:
                     return  # the gateway reconnects with its back-off; nothing was promised on this stream
                 if snapshot is None or snapshot.token_hash != token_hash:
                     return
-                chunk = _chunk(snapshot, fresh)
-                version = snapshot.version
+                chunk = _chunk(snapshot, fresh, with_updates=snapshot.updates != updates)
+                version, updates = snapshot.version, snapshot.updates
                 sent = {offer.event.id for offer in snapshot.offers} & (sent | {event.id for event in fresh})
                 if chunk:
                     yield chunk
@@ -110,15 +114,19 @@ class GatewayStream:
                     for node in found
                 }
                 keys = await credentials_of_gateway(session, gateway_id)
-            return Snapshot(row.token_hash, row.assets_version, nodes, keys, await open_offers(session, gateway_id))
+            offers = await open_offers(session, gateway_id)
+            updates = await updates_of_gateway(session, gateway_id)
+            return Snapshot(row.token_hash, row.assets_version, nodes, keys, offers, updates)
 
 
-def _chunk(snapshot: Snapshot, fresh: list[CommandEvent]) -> bytes:
+def _chunk(snapshot: Snapshot, fresh: list[CommandEvent], *, with_updates: bool) -> bytes:
     parts: list[bytes] = []
     if snapshot.nodes is not None:
         parts.append(sse_event("assets", {"version": snapshot.version, "nodes": snapshot.nodes}))
         parts.append(sse_event("credentials", {"version": snapshot.version, "nodes": snapshot.keys}))
     parts.extend(sse_event("command", event.model_dump(), event.id) for event in fresh)
+    if with_updates:
+        parts.append(sse_event("updates", {"updates": [update.model_dump() for update in snapshot.updates]}))
     return b"".join(parts)
 
 

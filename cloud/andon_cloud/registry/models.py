@@ -36,7 +36,10 @@ class Gateway(Base):
 
 
 class Node(Base):
-    """A node on a machine, served by a gateway. One node per machine: its relay n is channel n of that node."""
+    """A node on a machine, served by a gateway. One node per machine: its relay n is channel n of that node.
+
+    What it runs and when it was heard its gateway tells; None until then.
+    """
 
     __tablename__ = "nodes"
 
@@ -44,3 +47,6 @@ class Node(Base):
     machine_id: Mapped[str] = mapped_column(ForeignKey("machines.id", ondelete="RESTRICT"), unique=True)
     gateway_id: Mapped[str] = mapped_column(ForeignKey("gateways.id", ondelete="RESTRICT"), index=True)
     created_ms: Mapped[int] = mapped_column(BigInteger)
+    firmware: Mapped[str | None] = mapped_column(String(32))
+    revision: Mapped[int | None] = mapped_column(BigInteger)
+    seen_ms: Mapped[int | None] = mapped_column(BigInteger)

@@ -24,6 +24,7 @@ from andon_cloud.registry.schemas import (
     NodeOut,
 )
 from andon_cloud.registry.tokens import new_token, token_hash
+from andon_cloud.updates.service import end_updates_of_node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,6 +135,7 @@ class Registry:
         async with self.database.writing() as session:
             node = await _existing(session, Node, node_id)
             gateway = node.gateway_id
+            await end_updates_of_node(session, node_id, self.clock())
             await session.delete(node)
             await _bump(session, [gateway])
         self.notifier.notify(gateway)

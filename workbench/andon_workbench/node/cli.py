@@ -9,7 +9,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003  Typer reads the annotations when it runs
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import click
 import typer
@@ -26,19 +26,19 @@ from andon_workbench.node.emulate import BenchBoard
 from andon_workbench.node.errors import BoardError, NodeError, PortLostError
 from andon_workbench.node.flash import OFFSETS, EsptoolFlasher, Flasher, ImageFlasher
 from andon_workbench.node.link import BoardLink, choose_port, console_lines, open_transport, present_ports
-from andon_workbench.node.progress import copying
+from andon_workbench.node.network_update import NetworkUpdate, read_bundle, require_confirmed, update_over_network
+from andon_workbench.node.progress import copying, updating
 from andon_workbench.node.provision import NodeIdentity, label_of, read_site_key, register, write_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from andon_workbench.node.provision import NodeKeys
+    from collections.abc import Callable, Coroutine, Generator
 
 EXIT_CHECKS_FAILED = 1
 EXIT_NOT_DONE = 2
 EXIT_INTERRUPTED = 130
 _TOKEN = "ANDON_API_TOKEN"  # noqa: S105  the variable's name
 _WIFI_PASSWORD = "ANDON_WIFI_PASSWORD"  # noqa: S105  the variable's name
+T = TypeVar("T")
 _FOLLOW_S = 10 * 365 * 86_400.0
 
 app = typer.Typer(
@@ -65,6 +65,7 @@ Port = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")]
+Cloud = Annotated[str, typer.Option(envvar="ANDON_CLOUD_URL", help="The cloud's URL.")]
 Compiled = Annotated[
     bool, typer.Option("--mpy/--source", help="Compiled with mpy-cross (smaller, less memory), or as sources.")
 ]
@@ -119,14 +120,41 @@ def deploy(*, port: Port = None, compiled: Compiled = True, as_json: AsJson = Fa
         _report_deployment(_deploy(choose_port(port), compiled=compiled), as_json=as_json)
 
 
-@app.command(epilog="Example:  andon node update --port /dev/ttyUSB0")
-def update(*, port: Port = None, compiled: Compiled = True, as_json: AsJson = False) -> None:
-    """Bring a node to this checkout's firmware over its serial port, and say so.
+@app.command(
+    epilog="Examples:  andon node update press-7 --bundle andon-1.3.0.fw --cloud http://10.0.0.6:8000  |  "
+    "andon node update --port /dev/ttyUSB0"
+)
+def update(
+    node: Annotated[str | None, typer.Argument(help="Over the network: the node's id.")] = None,
+    *,
+    bundle: Annotated[Path | None, typer.Option(help="Over the network: the signed bundle.")] = None,
+    cloud: Cloud = "http://127.0.0.1:8000",
+    reason: Annotated[str, typer.Option(help="Why; kept in the cloud's audit log.")] = "andon node update",
+    expires_s: Annotated[int, typer.Option(min=60, help="Failed when it is not over after so many seconds.")] = 86_400,
+    port: Port = None,
+    compiled: Compiled = True,
+    as_json: AsJson = False,
+) -> None:
+    """Update a node over the network with a signed bundle, or a board on the bench over its serial port.
 
-    Updates over the network are signed bundles, which a gateway offers its nodes (docs/protocol.md); this command is for a
-    node on the bench.
+    With a NODE: the bundle goes to the cloud, the node's gateway and the node, which tries it and confirms it or goes back; this
+    command follows until then, and what it ordered goes on when it is interrupted. Without: this checkout's firmware through --port.
     """
     with one_line_errors():
+        if node is not None:
+            if bundle is None:
+                raise NodeError("name the bundle with --bundle FILE (andon firmware build, andon firmware sign)")
+            wanted = NetworkUpdate(node, read_bundle(bundle), reason, expires_s)
+            with updating(Console(stderr=True)) as progress:
+                done = _with_token(lambda token: update_over_network(cloud, token, wanted, progress.show))
+            if as_json:
+                _print_json(done)
+            require_confirmed(done)
+            if not as_json:
+                typer.echo(f"{node}: {done['version']} confirmed")
+            return
+        if bundle is not None:
+            raise NodeError("--bundle goes over the network: name the NODE; by serial: without --bundle")
         port = choose_port(port)
         typer.echo(f"update by serial through {port}, not over the network", err=True)
         _report_deployment(_deploy(port, compiled=compiled), as_json=as_json)
@@ -143,7 +171,7 @@ def provision(  # noqa: PLR0913  one parameter per option is how Typer reads the
     gateway: Annotated[str, typer.Option(help="The gateway as the node reaches it, HOST or HOST:PORT.")],
     port: Port = None,
     machine: Annotated[str | None, typer.Option(help="The registered machine; without it the node's id.")] = None,
-    cloud: Annotated[str, typer.Option(envvar="ANDON_CLOUD_URL", help="The cloud's URL.")] = "http://127.0.0.1:8000",
+    cloud: Cloud = "http://127.0.0.1:8000",
     ssid: Annotated[
         str | None, typer.Option(help=f"Wi-Fi's name; its password is asked for, or {_WIFI_PASSWORD}.")
     ] = None,
@@ -173,7 +201,7 @@ def provision(  # noqa: PLR0913  one parameter per option is how Typer reads the
         # The board first: what it cannot take must not cost a registration and a set of keys.
         with BoardLink(port) as board:
             node_config.stage_config(board, document, firmware)
-            keys = _register(cloud, identity)
+            keys = _with_token(lambda token: register(cloud, token, identity))
             found = write_identity(board, document, keys, signer)
         printed = label_of(identity, keys)
         if label is not None:
@@ -388,14 +416,15 @@ def _document(
     return document
 
 
-def _register(cloud: str, identity: NodeIdentity) -> NodeKeys | None:
+def _with_token(work: Callable[[str | None], Coroutine[Any, Any, T]]) -> T:
+    """Do something at the cloud with the API token, which is asked for only where one is needed."""
     token = os.environ.get(_TOKEN)
     try:
-        return asyncio.run(register(cloud, token, identity))
+        return asyncio.run(work(token))
     except CloudApiError as error:
         if token or ": 401 " not in str(error):
             raise
-        return asyncio.run(register(cloud, _secret(_TOKEN, "API token"), identity))
+        return asyncio.run(work(_secret(_TOKEN, "API token")))
 
 
 def _secret(variable: str, question: str) -> str:
