@@ -18,10 +18,10 @@ from andon_cloud.commands import routes as command_routes
 from andon_cloud.commands.metrics import CommandMetrics
 from andon_cloud.commands.service import Commands
 from andon_cloud.db.engine import Database
-from andon_cloud.gateways import node_reports
-from andon_cloud.gateways import quarantine as quarantine_routes
+from andon_cloud.gateways import node_reports, quarantine_routes
 from andon_cloud.gateways import routes as gateway_routes
 from andon_cloud.gateways.notifier import Notifier
+from andon_cloud.gateways.quarantine import Quarantine
 from andon_cloud.gateways.stream import GatewayStream
 from andon_cloud.identifiers import Clock, system_clock
 from andon_cloud.loopback import LoopbackNamesOnly
@@ -114,6 +114,7 @@ def _services(settings: Settings, clock: Clock, store: TelemetryStore) -> Servic
         notifier=notifier,
         registry=registry,
         commands=commands,
+        quarantine=Quarantine(database, registry),
         updates=Updates(database, notifier, clock, settings.site_key),
         streams=GatewayStream(database, notifier, clock, settings.command_poll_s, settings.stream_keepalive_s),
         access=Access(settings.api_token, registry),
@@ -131,6 +132,7 @@ def _mount_console(app: FastAPI, services: Services) -> None:
         database=services.database,
         registry=services.registry,
         commands=services.commands,
+        quarantine=services.quarantine,
         notifier=services.notifier,
         clock=services.commands.clock,
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from andon_cloud.commands.service import Commands
     from andon_cloud.db.engine import Database
     from andon_cloud.gateways.notifier import Notifier
+    from andon_cloud.gateways.quarantine import Quarantine
     from andon_cloud.gateways.stream import GatewayStream
     from andon_cloud.registry.service import Registry
     from andon_cloud.settings import Settings
@@ -31,6 +32,7 @@ class Services:
     notifier: Notifier
     registry: Registry
     commands: Commands
+    quarantine: Quarantine
     updates: Updates
     streams: GatewayStream
     access: Access

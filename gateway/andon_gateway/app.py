@@ -16,7 +16,7 @@ from andon_gateway.access import AccessPolicy
 from andon_gateway.aggregator import Aggregator
 from andon_gateway.assets import AssetTable
 from andon_gateway.bundles import BundleFolder
-from andon_gateway.cloud import CloudChannel, StreamTimeouts
+from andon_gateway.cloud import CloudChannel, Quarantine, StreamTimeouts
 from andon_gateway.cloud_reports import CloudReports
 from andon_gateway.coap import CoapEndpoint, build_site, now_ms
 from andon_gateway.commands import CommandStore
@@ -121,12 +121,18 @@ class Gateway:
     def _mounted(self) -> Mapping[str, Asset]:
         return self.assets.snapshot()[1]
 
-    def _quarantine(self) -> list[dict[str, Any]]:
-        return [
-            {"node": node, "first_ms": record.first_ms, "last_ms": record.last_ms,
+    def _quarantine(self) -> Quarantine:
+        nodes = [
+            {"node": node, "first_ms": record.first_ms, "last_ms": record.last_ms, "sent": record.sent,
              "packs": record.packs, "address": record.address.uri if record.address else ""}
             for node, record in self.gate.unknown().items()
         ]  # fmt: skip
+        keys = [
+            {"kid": kid.hex(), "first_ms": item.first_ms, "last_ms": item.last_ms, "messages": item.messages,
+             "address": item.address.uri, "node": self.nodes.at(item.address)}
+            for kid, item in self.keys.strangers.present(now_ms()).items()
+        ]  # fmt: skip
+        return Quarantine(nodes, keys)
 
     async def _drain(self, tasks: list[asyncio.Task[Any]]) -> None:
         log.info("stopping: no new packs, one last uplink")

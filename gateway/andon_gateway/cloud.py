@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,6 +47,20 @@ class StreamTimeouts:
 
     call_s: float
     silence_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Who is heard here and cannot report: nodes without a place, and keys that are not here (bodies of docs/protocol.md)."""
+
+    nodes: list[dict[str, Any]]
+    keys: list[dict[str, Any]]
+
+    def who(self) -> list[str]:
+        """What a change of which is news; empty when there is nobody."""
+        return [f"node {item['node']} {sorted(item['sent'])}" for item in self.nodes] + [
+            f"keys {item['kid']} {item['address']}" for item in self.keys
+        ]
 
 
 class CloudChannel:
@@ -149,21 +163,21 @@ class CloudChannel:
             if not reports:
                 await self._reports.wait()
 
-    async def report_quarantine(self, unknown: Callable[[], list[dict[str, Any]]]) -> None:
+    async def report_quarantine(self, unknown: Callable[[], Quarantine]) -> None:
         """Tell the cloud for ever which unknown nodes wait here: when their set changes, after a reconnect, and now and then."""
         told: tuple[list[str], int] | None = None
         told_s = 0.0
         while True:
             await asyncio.sleep(QUARANTINE_CHECK_S)
-            nodes = unknown()
-            state = ([str(node["node"]) for node in nodes], self.connects)
+            quarantine = unknown()
+            state = (quarantine.who(), self.connects)
             now_s = asyncio.get_running_loop().time()
-            due = now_s - told_s >= QUARANTINE_EVERY_S and nodes
-            if not self.connected or (state == told and not due) or (told is None and not nodes):
+            due = now_s - told_s >= QUARANTINE_EVERY_S and state[0]
+            if not self.connected or (state == told and not due) or (told is None and not state[0]):
                 continue
             told_s = now_s
             try:
-                response = await self._client.post(f"{self._base}/quarantine", json={"nodes": nodes})
+                response = await self._client.post(f"{self._base}/quarantine", json=asdict(quarantine))
                 response.raise_for_status()
                 told = state
             except httpx.HTTPError as error:

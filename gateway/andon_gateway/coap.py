@@ -48,10 +48,7 @@ def now_ms() -> int:
 
 def address_of(request: Any) -> Address:
     """The sender of a request as an IP literal and a port."""
-    host, port, _flow, _scope = request.remote.sockaddr
-    zone = request.remote.netif
-    host = host.removeprefix("::ffff:") if "." in host else host
-    return Address(f"{host}%{zone}" if zone else host, port)
+    return Address.of_remote(request.remote)
 
 
 def _query(request: Any) -> dict[str, str]:

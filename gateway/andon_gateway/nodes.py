@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from andon_gateway.errors import StorageUnavailable
 
@@ -21,6 +21,14 @@ class Address:
 
     host: str
     port: int
+
+    @classmethod
+    def of_remote(cls, remote: Any) -> Address:
+        """The address of aiocoap's `remote`."""
+        host, port, _flow, _scope = remote.sockaddr
+        zone = remote.netif
+        host = host.removeprefix("::ffff:") if "." in host else host
+        return cls(f"{host}%{zone}" if zone else host, port)
 
     @property
     def uri(self) -> str:

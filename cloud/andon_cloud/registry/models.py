@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Float, ForeignKey, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from andon_cloud.db.base import Base
+from andon_cloud.db.base import Base, RowNumber
 
 
 class Machine(Base):
@@ -50,3 +50,18 @@ class Node(Base):
     firmware: Mapped[str | None] = mapped_column(String(32))
     revision: Mapped[int | None] = mapped_column(BigInteger)
     seen_ms: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class NodeAudit(Base):
+    """One thing that a person did to a node. Database triggers refuse UPDATE and DELETE."""
+
+    __tablename__ = "node_audit"
+
+    number: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
+    node_id: Mapped[str] = mapped_column(String(63), index=True)
+    action: Mapped[str] = mapped_column(String(16))
+    machine_id: Mapped[str] = mapped_column(String(63))
+    gateway_id: Mapped[str] = mapped_column(String(63))
+    actor: Mapped[str] = mapped_column(String(100))
+    reason: Mapped[str] = mapped_column(String(200))
+    at_ms: Mapped[int] = mapped_column(BigInteger)

@@ -173,3 +173,30 @@ class NodeOut(BaseModel):
     firmware: str | None = Field(default=None, description="Version that it said it runs")
     revision: int | None = Field(default=None, description="Of the configuration that it said it has")
     seen_ms: EpochMs | None = Field(default=None, description="When its gateway last heard it, to about a minute")
+
+
+class NodeAuditOut(BaseModel):
+    """One entry of a node's log."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "action": "adopted",
+                    "machine_id": "press-9",
+                    "gateway_id": "gw-1",
+                    "actor": "api",
+                    "reason": "mounted today",
+                    "at_ms": 1764000000000,
+                }
+            ]
+        },
+    )
+
+    action: str
+    machine_id: str
+    gateway_id: str
+    actor: str
+    reason: str
+    at_ms: EpochMs
