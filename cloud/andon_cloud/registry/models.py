@@ -33,6 +33,8 @@ class Gateway(Base):
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)
     assets_version: Mapped[int] = mapped_column(Integer, default=1)
     created_ms: Mapped[int] = mapped_column(BigInteger)
+    relays_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """When it last wrote relay readings through our write endpoint, to about a minute."""
 
 
 class Node(Base):

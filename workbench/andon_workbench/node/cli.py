@@ -11,14 +11,15 @@ from enum import StrEnum
 from pathlib import Path  # noqa: TC003  Typer reads the annotations when it runs
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import click
 import typer
 from rich.console import Console
 
 from andon_workbench.checkout import find_checkout
-from andon_workbench.errors import CloudApiError, WorkbenchError
+from andon_workbench.errors import CloudApiError
 from andon_workbench.node import config as node_config
 from andon_workbench.node.bundle import build_bundle
+from andon_workbench.node.cli_parts import Port, one_line_errors, setting
+from andon_workbench.node.config_cli import config_app
 from andon_workbench.node.deploy import Deployed, wait_for_node
 from andon_workbench.node.deploy import deploy as deploy_bundle
 from andon_workbench.node.doctor import examine
@@ -28,14 +29,12 @@ from andon_workbench.node.flash import OFFSETS, EsptoolFlasher, Flasher, ImageFl
 from andon_workbench.node.link import BoardLink, choose_port, console_lines, open_transport, present_ports
 from andon_workbench.node.network_update import NetworkUpdate, read_bundle, require_confirmed, update_over_network
 from andon_workbench.node.progress import copying, updating
-from andon_workbench.node.provision import NodeIdentity, label_of, read_site_key, register, write_identity
+from andon_workbench.node.provision import NodeIdentity, label_of, read_site_key, register, spare_flash, write_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Callable, Coroutine
 
 EXIT_CHECKS_FAILED = 1
-EXIT_NOT_DONE = 2
-EXIT_INTERRUPTED = 130
 _TOKEN = "ANDON_API_TOKEN"  # noqa: S105  the variable's name
 _WIFI_PASSWORD = "ANDON_WIFI_PASSWORD"  # noqa: S105  the variable's name
 T = TypeVar("T")
@@ -44,7 +43,6 @@ _FOLLOW_S = 10 * 365 * 86_400.0
 app = typer.Typer(
     help="From a blank board to a measuring node, over its serial port (docs/nodes.md).", no_args_is_help=True
 )
-config_app = typer.Typer(help="Read and change the node's config.json; the node's own rules are asked before writing.")
 app.add_typer(config_app, name="config", no_args_is_help=True)
 
 
@@ -58,12 +56,6 @@ class Chip(StrEnum):
     ESP32C6 = "esp32c6"
 
 
-Port = Annotated[
-    str | None,
-    typer.Option(
-        envvar="ANDON_NODE_PORT", help="Serial device, pty or socket://HOST:PORT; without it the only board on USB."
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")]
 Cloud = Annotated[str, typer.Option(envvar="ANDON_CLOUD_URL", help="The cloud's URL.")]
 Compiled = Annotated[
@@ -200,6 +192,7 @@ def provision(  # noqa: PLR0913  one parameter per option is how Typer reads the
         node_config.check_here(node_config.render(document), firmware)
         # The board first: what it cannot take must not cost a registration and a set of keys.
         with BoardLink(port) as board:
+            spare_flash(board, document)
             node_config.stage_config(board, document, firmware)
             keys = _with_token(lambda token: register(cloud, token, identity))
             found = write_identity(board, document, keys, signer)
@@ -223,62 +216,6 @@ def provision(  # noqa: PLR0913  one parameter per option is how Typer reads the
             typer.echo(f"{path}: on the board, SHA-256 {digest.hex()[:16]}… read back")
         if keys is None:
             typer.echo("this cloud makes no keys yet: the node sends unprotected", err=True)
-
-
-@config_app.command("get", epilog="Examples:  andon node config get  |  andon node config get wifi.ssid")
-def config_get(
-    path: Annotated[str | None, typer.Argument(help="Dotted path, such as temperature.0.pin.")] = None,
-    *,
-    port: Port = None,
-    secrets: Annotated[bool, typer.Option("--secrets", help="Show the Wi-Fi password too.")] = False,
-) -> None:
-    """Show the configuration, or one value of it. The node is restarted."""
-    with one_line_errors():
-        with BoardLink(choose_port(port)) as board:
-            document = node_config.read_config(board)
-        if not secrets:
-            node_config.hide_secrets(document)
-        value = node_config.value_at(document, path) if path else document
-        typer.echo(value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False))
-
-
-@config_app.command(
-    "set",
-    epilog="Examples:  andon node config set sample_ms=2000  |  andon node config set gateway.host=10.0.0.5 coap_port=5683",
-)
-def config_set(
-    settings: Annotated[list[str], typer.Argument(help="PATH=VALUE; the value is JSON or plain text.")],
-    *,
-    port: Port = None,
-) -> None:
-    """Change values; the node's own validator is asked first, the old file is kept as config.bak, the node restarted."""
-    with one_line_errors():
-        firmware = find_checkout().firmware
-        with BoardLink(choose_port(port)) as board:
-            document = node_config.read_config(board)
-            for path, value in map(_setting, settings):
-                document = node_config.with_value(document, path, value)
-            node_config.write_config(board, document, firmware)
-        typer.echo(f"{node_config.CONFIG}: written and valid; the one before is {node_config.BACKUP}")
-
-
-@config_app.command("edit", epilog="Example:  EDITOR=nano andon node config edit")
-def config_edit(*, port: Port = None) -> None:
-    """Edit the configuration in $EDITOR; what the validator refuses is not written."""
-    with one_line_errors():
-        firmware = find_checkout().firmware
-        port = choose_port(port)
-        with BoardLink(port) as board:
-            document = node_config.read_config(board)
-        text = node_config.render(document).decode()
-        edited = click.edit(text, extension=".json")
-        if edited is None or edited == text:
-            typer.echo("nothing changed")
-            return
-        changed = node_config.parse(edited)
-        with BoardLink(port) as board:
-            node_config.write_config(board, changed, firmware)
-        typer.echo(f"{node_config.CONFIG}: written and valid; the one before is {node_config.BACKUP}")
 
 
 @app.command(epilog="Examples:  andon node logs  |  andon node logs --restart --seconds 30")
@@ -340,18 +277,6 @@ def emulate(
         asyncio.run(run())
 
 
-@contextlib.contextmanager
-def one_line_errors(*, endless: bool = False) -> Generator[None]:
-    """Every failure is one line on stderr and an exit status; Ctrl-C is the good end of `endless` work."""
-    try:
-        yield
-    except WorkbenchError as error:
-        Console(stderr=True).print(f"andon: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(EXIT_NOT_DONE) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(0 if endless else EXIT_INTERRUPTED) from None
-
-
 def _deploy(port: str, *, compiled: bool) -> Deployed:
     bundle = build_bundle(find_checkout().firmware, compiled=compiled)
     with BoardLink(port) as board, copying(Console(stderr=True)) as progress:
@@ -411,7 +336,7 @@ def _document(
     )
     if ssid is not None:
         document["wifi"] = {"ssid": ssid, "password": _secret(_WIFI_PASSWORD, f"Password of {ssid}")}
-    for path, value in map(_setting, settings):
+    for path, value in map(setting, settings):
         document = node_config.with_value(document, path, value)
     return document
 
@@ -435,13 +360,6 @@ def _secret(variable: str, question: str) -> str:
     if not sys.stdin.isatty():
         raise NodeError(f"{question} is needed: set {variable}")
     return str(typer.prompt(question, hide_input=True, default="", show_default=False))
-
-
-def _setting(text: str) -> tuple[str, str]:
-    path, separator, value = text.partition("=")
-    if not separator or not path:
-        raise NodeError(f"{text}: expected PATH=VALUE, such as sample_ms=2000")
-    return path, value
 
 
 def _print_json(document: object) -> None:
