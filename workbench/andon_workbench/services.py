@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 _READY_LIMIT_S = 60.0
 _STOP_LIMIT_S = 10.0
-# The gateway's own default.
+# The gateway's own defaults.
 _UPLINK_TIMEOUT_S = 10.0
+_CALL_TIMEOUT_S = 10.0
 
 
 class Service:
@@ -156,6 +157,7 @@ port = {self._port("http", 0)}
 url = "{self._cloud.url}"
 org = "{self._cloud.org}"
 bucket = "{self._cloud.bucket}"
+timeout_s = {_CALL_TIMEOUT_S * self._patience:g}
 
 [uplink]
 timeout_s = {_UPLINK_TIMEOUT_S * self._patience:g}
