@@ -50,10 +50,10 @@ async def test_a_new_board_under_the_old_name_loses_nothing(
         assert await factory.first_readings(START_LIMIT_S) == []
         # The old board's starts have numbers, and packs, that a blank one would use again.
         for _ in range(2):
-            await readings_taken(factory, 5, limit_s=60)
+            await readings_taken(factory, 4, limit_s=60)
             await factory.power_cut(node)
             await factory.power_on(node)
-        await readings_taken(factory, 5, limit_s=60)
+        await readings_taken(factory, 4, limit_s=60)
         await factory.power_cut(node)
         gone = (await factory.reconcile()).taken
 
