@@ -18,9 +18,10 @@ from andon_cloud.commands import routes as command_routes
 from andon_cloud.commands.metrics import CommandMetrics
 from andon_cloud.commands.service import Commands
 from andon_cloud.db.engine import Database
-from andon_cloud.gateways import quarantine as quarantine_routes
+from andon_cloud.gateways import node_reports, quarantine_routes
 from andon_cloud.gateways import routes as gateway_routes
 from andon_cloud.gateways.notifier import Notifier
+from andon_cloud.gateways.quarantine import Quarantine
 from andon_cloud.gateways.stream import GatewayStream
 from andon_cloud.identifiers import Clock, system_clock
 from andon_cloud.loopback import LoopbackNamesOnly
@@ -33,6 +34,8 @@ from andon_cloud.telemetry.embedded import EmbeddedStore
 from andon_cloud.telemetry.query_api import query_router
 from andon_cloud.telemetry.store import StoreUnavailableError, TelemetryStore
 from andon_cloud.telemetry.write_api import Authenticate, write_router
+from andon_cloud.updates import routes as update_routes
+from andon_cloud.updates.service import Updates
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,6 +50,7 @@ _TAGS = [
     {"name": "gateways", "description": "The gateways that serve the nodes"},
     {"name": "commands", "description": "Relay commands, from the wish to the proof"},
     {"name": "rules", "description": "Alarm rules that gateways evaluate, also while the cloud is away"},
+    {"name": "firmware", "description": "Signed bundles, and the update of a node up to what the node says in the end"},
     {"name": "gateway channel", "description": "What a gateway calls: its event stream and its reports"},
     {"name": "telemetry", "description": "What the nodes measured"},
     {"name": "InfluxDB v2", "description": "Telemetry in, as any InfluxDB v2 client writes it"},
@@ -82,6 +86,9 @@ def create_app(settings: Settings, *, clock: Clock = system_clock, store: Teleme
     app.include_router(quarantine_routes.router)
     app.include_router(rule_routes.router)
     app.include_router(rule_routes.channel)
+    app.include_router(node_reports.channel)
+    app.include_router(update_routes.router)
+    app.include_router(update_routes.channel)
     app.include_router(_telemetry_router(services))
     app.include_router(_operations_router())
     _document_problems(app)
@@ -113,6 +120,8 @@ def _services(settings: Settings, clock: Clock, store: TelemetryStore) -> Servic
         registry=registry,
         commands=commands,
         rules=Rules(database, notifier, clock),
+        quarantine=Quarantine(database, registry),
+        updates=Updates(database, notifier, clock, settings.site_key),
         streams=GatewayStream(database, notifier, clock, settings.command_poll_s, settings.stream_keepalive_s),
         access=Access(settings.api_token, registry),
         metrics=metrics,
@@ -129,6 +138,7 @@ def _mount_console(app: FastAPI, services: Services) -> None:
         database=services.database,
         registry=services.registry,
         commands=services.commands,
+        quarantine=services.quarantine,
         notifier=services.notifier,
         clock=services.commands.clock,
     )
@@ -200,6 +210,7 @@ async def _sweep_forever(services: Services) -> None:
     while True:
         try:
             await services.commands.sweep()
+            await services.updates.sweep()
         except SQLAlchemyError:
             _log.exception("the command sweeper could not reach the database; it tries again")
         await asyncio.sleep(services.settings.command_poll_s)

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from andon_cloud.commands.service import Commands
     from andon_cloud.db.engine import Database
     from andon_cloud.gateways.notifier import Notifier
+    from andon_cloud.gateways.quarantine import Quarantine
     from andon_cloud.gateways.stream import GatewayStream
     from andon_cloud.registry.service import Registry
     from andon_cloud.rules.service import Rules
     from andon_cloud.settings import Settings
     from andon_cloud.telemetry.store import TelemetryStore
+    from andon_cloud.updates.service import Updates
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Services:
     registry: Registry
     commands: Commands
     rules: Rules
+    quarantine: Quarantine
+    updates: Updates
     streams: GatewayStream
     access: Access
     metrics: CollectorRegistry

@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     api_token: SecretStr | None = None
     bootstrap_gateways: Annotated[dict[str, SecretStr], NoDecode] = Field(default_factory=dict)
     console: bool = True
+    site_key: str | None = Field(default=None, description="The site's public key: 64 hexadecimal digits")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     store: Literal["embedded", "influxdb"] = "embedded"
@@ -64,7 +65,7 @@ class Settings(BaseSettings):
         toml = TomlConfigSettingsSource(settings_cls)
         return init_settings, env_settings, dotenv_settings, file_secret_settings, toml
 
-    @field_validator("api_token", "database_url", "influxdb_url", "influxdb_token", mode="before")
+    @field_validator("api_token", "database_url", "influxdb_url", "influxdb_token", "site_key", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         # Compose files pass `${NAME:-}`, which is the empty string when the person set nothing.
@@ -75,6 +76,13 @@ class Settings(BaseSettings):
     def _api_token_is_long(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < MIN_TOKEN_LENGTH:
             raise ValueError(f"expected at least {MIN_TOKEN_LENGTH} characters")
+        return value
+
+    @field_validator("site_key")
+    @classmethod
+    def _site_key_is_a_key(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+            raise ValueError("expected 64 hexadecimal digits, as `andon firmware keygen` prints them")
         return value
 
     @field_validator("bootstrap_gateways", mode="before")

@@ -81,11 +81,23 @@ class Epochs:
     def _start(self, boot):
         """Return the epoch at the start of a boot, and None or how long before a later boot's start it was estimated."""
         before_ms = 0
-        known = {line[0]: line for line in self._lines()}
-        for number in range(boot, self._boot):
-            _, kind, ms = known.get(number, (0, "lasted", 0 if number > boot else _DAY_MS))
+        at = boot
+        for number, kind, ms in sorted(line for line in self._lines() if boot <= line[0] < self._boot):
+            before_ms += _gap_ms(boot, at, number)
             if kind == "epoch":
                 return (ms - before_ms, before_ms or None)
             before_ms += ms + 1
+            at = number + 1
+        before_ms += _gap_ms(boot, at, self._boot)
         epoch_ms = self._clock.epoch_ms(0)
         return (None if epoch_ms is None else epoch_ms - before_ms, before_ms)
+
+
+def _gap_ms(boot, at, number):
+    """How long the boots from `at` until before `number`, of which nothing is known, may have taken: enough to stay in order.
+
+    Numbers may jump by millions (a board that was provisioned anew), which were never starts.
+    """
+    if at >= number:
+        return 0
+    return min(number - at, _KEPT) + (_DAY_MS if at == boot else 0)

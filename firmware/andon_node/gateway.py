@@ -2,6 +2,7 @@
 
 import asyncio
 
+import andon_node
 from andon_node import senml
 from andon_node.coap import message as coap
 from andon_node.coap.endpoint import CoapError
@@ -100,8 +101,11 @@ class GatewayLink:
             else:
                 await asyncio.sleep_ms(1000 * _pause_s(response))
 
-    async def register(self, node, links, hold_ms):
-        """Register, and again whenever a third of the lifetime or of the hold time is over or the gateway was silent."""
+    async def register(self, node, links, hold_ms, revision):
+        """Register, and again whenever a third of the lifetime or of the hold time is over or the gateway was silent.
+
+        The gateway is told what runs here: version of the firmware, revision of the configuration.
+        """
         renew_ms = min(_RENEW_MS, hold_ms // 3) if hold_ms else _RENEW_MS
         lifetime = (coap.URI_QUERY, b"lt=%d" % LIFETIME_S)
         location: list = []
@@ -120,6 +124,8 @@ class GatewayLink:
                     (coap.CONTENT_FORMAT, coap.uint(_LINK_FORMAT)),
                     (coap.URI_QUERY, b"ep=" + node.encode()),
                     lifetime,
+                    (coap.URI_QUERY, b"ver=" + andon_node.VERSION.encode()),
+                    (coap.URI_QUERY, b"cfg=%d" % revision),
                 ]
                 response = await self._request(coap.POST, options, links)
                 location = response.values(coap.LOCATION_PATH)

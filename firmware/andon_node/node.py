@@ -199,7 +199,8 @@ class Node:
         await self._gateway.send(self._outbox, self._epochs)
 
     async def _register(self):
-        await self._gateway.register(self._settings.node, self._resources.links(), self._settings.hold_s * 1000)
+        settings = self._settings
+        await self._gateway.register(settings.node, self._resources.links(), settings.hold_s * 1000, settings.revision)
 
     async def _handle(self, request):
         self._gateway.heard(request.source)

@@ -16,7 +16,9 @@ import httpx
 from andon_gateway.access import AccessPolicy
 from andon_gateway.aggregator import Aggregator
 from andon_gateway.assets import AssetTable
-from andon_gateway.cloud import CloudChannel
+from andon_gateway.bundles import BundleFolder
+from andon_gateway.cloud import CloudChannel, Quarantine, StreamTimeouts
+from andon_gateway.cloud_reports import CloudReports
 from andon_gateway.coap import CoapEndpoint, build_site, now_ms
 from andon_gateway.commands import CommandStore
 from andon_gateway.database import CommitLimits, GroupCommit
@@ -40,15 +42,18 @@ from andon_gateway.serial_lines import SerialLine, local_address
 from andon_gateway.serial_metrics import SerialCollector
 from andon_gateway.settings import DATABASE_NAME
 from andon_gateway.spool import Spool, SpoolLimits
+from andon_gateway.updater import UpdateRunner
+from andon_gateway.updates import UpdateStore
 from andon_gateway.uplink import Uplink, UplinkPauses
 from andon_gateway.windows import AggregateRule, rules_by_name
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from andon_gateway.commands import RelayCommand
+    from andon_gateway.lineprotocol import Asset
     from andon_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -73,6 +78,10 @@ class Gateway:
     writer: InfluxWriter
     channel: CloudChannel
     runner: CommandRunner
+    updates: UpdateRunner
+    update_store: UpdateStore
+    reports: CloudReports
+    assets: AssetTable
     spool: Spool
     gate: NodeGate
     rules: EdgeRules
@@ -93,10 +102,14 @@ class Gateway:
         self.uplink.start()
         await self.keys.open()
         await self.runner.resume()
+        await self.updates.resume()
         tasks = [
-            asyncio.create_task(self.channel.follow(self.runner), name="command stream"),
+            asyncio.create_task(self.channel.follow(self.runner, self.updates), name="command stream"),
             asyncio.create_task(self.channel.deliver_reports(), name="command reports"),
             asyncio.create_task(self.channel.report_quarantine(self._quarantine), name="quarantine reports"),
+            asyncio.create_task(self.reports.deliver_updates(self.update_store), name="update reports"),
+            asyncio.create_task(self.reports.tell_progress(self.updates), name="update progress"),
+            asyncio.create_task(self.reports.report_nodes(self.nodes, self._mounted), name="node reports"),
         ]
         tasks += [
             asyncio.create_task(self.pull.run(), name="rules from the cloud"),
@@ -131,17 +144,27 @@ class Gateway:
             if now_ms() >= self.rules.due_ms:
                 self.database.submit(self.rules.check, lambda _result, _error: None)
 
-    def _quarantine(self) -> list[dict[str, Any]]:
-        return [
-            {"node": node, "first_ms": record.first_ms, "last_ms": record.last_ms,
+    def _mounted(self) -> Mapping[str, Asset]:
+        return self.assets.snapshot()[1]
+
+    def _quarantine(self) -> Quarantine:
+        nodes = [
+            {"node": node, "first_ms": record.first_ms, "last_ms": record.last_ms, "sent": record.sent,
              "packs": record.packs, "address": record.address.uri if record.address else ""}
             for node, record in self.gate.unknown().items()
         ]  # fmt: skip
+        keys = [
+            {"kid": kid.hex(), "first_ms": item.first_ms, "last_ms": item.last_ms, "messages": item.messages,
+             "address": item.address.uri, "node": self.nodes.at(item.address)}
+            for kid, item in self.keys.strangers.present(now_ms()).items()
+        ]  # fmt: skip
+        return Quarantine(nodes, keys)
 
     async def _drain(self, tasks: list[asyncio.Task[Any]]) -> None:
         log.info("stopping: no new packs, one last uplink")
         self.intake.close()
         await self.runner.stop()
+        await self.updates.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -219,12 +242,15 @@ def _wire(
     writer = InfluxWriter(store.url, writer_token, store.org, store.bucket, settings.uplink.timeout_s)
     uplink = Uplink(database.path, spool, assets, writer, _pauses(settings))
     database.after_commit.append(uplink.wake)
-    client = httpx.AsyncClient(base_url=cloud.url, headers={"Authorization": f"Token {token}"}, timeout=10.0)
+    client = httpx.AsyncClient(base_url=cloud.url, headers={"Authorization": f"Token {token}"}, timeout=cloud.timeout_s)
     commands = CommandStore(database)
     pull = RulesPull(client, settings.gateway.id, rules)
-    channel = CloudChannel(
-        client, settings.gateway.id, cloud.stream_timeout_s, assets, keys, pull, commands, uplink.wake
-    )
+    timeouts = StreamTimeouts(cloud.timeout_s, cloud.stream_timeout_s)
+    channel = CloudChannel(client, settings.gateway.id, timeouts, assets, keys, pull, commands, uplink.wake)
+    reports = CloudReports(client, settings.gateway.id, channel)
+    update_store = UpdateStore(database)
+    bundles = BundleFolder(settings.gateway.state_dir / "fw", client, settings.gateway.id)
+    updates = UpdateRunner(update_store, bundles, nodes, coap, now_ms, reports.wake)
     coap.secure(keys, access)
     runner = CommandRunner(commands, nodes, coap, now_ms, channel.wake_reports)
     loop = asyncio.get_running_loop()
@@ -254,8 +280,8 @@ def _wire(
     http = HttpServer(build_http(registry, health, numbers), listener)
     port = int(listener.getsockname()[1])
     return Gateway(
-        settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, spool, gate, rules, pull, client,
-        coap, fast_counts, lines, http, port,
+        settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, updates, update_store, reports, assets,
+        spool, gate, rules, pull, client, coap, fast_counts, lines, http, port,
     )  # fmt: skip
 
 

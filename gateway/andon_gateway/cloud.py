@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,22 +18,50 @@ from andon_gateway.commands import CommandStore, Origin, RelayCommand, Report
 from andon_gateway.errors import StorageUnavailable
 from andon_gateway.oscore_keys import CredentialsEvent, KeyRing
 from andon_gateway.rules.pull import RulesEvent, RulesPull
+from andon_gateway.updates import UpdatesEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from andon_gateway.relay import CommandRunner
+    from andon_gateway.updater import UpdateRunner
 
 log = logging.getLogger(__name__)
 
 RETRY_FIRST_S: Final = 0.2
 RETRY_MOST_S: Final = 10.0
-CALL_TIMEOUT_S: Final = 10.0
 REPORTS_AT_ONCE: Final = 100
 QUARANTINE_CHECK_S: Final = 2.0
 QUARANTINE_EVERY_S: Final = 60.0
 QUARANTINE_RETRY_S: Final = 15.0
 _TRY_AGAIN: Final = frozenset({401, 403, 408, 425, 429})  # 401 and 403: a person will mend the token
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTimeouts:
+    """How long to wait for the cloud, in seconds.
+
+    Attributes:
+        call_s: For a connection, or an answer to begin.
+        silence_s: Silence after which the stream counts as dead; longer than the cloud's keep-alive.
+    """
+
+    call_s: float
+    silence_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Who is heard here and cannot report: nodes without a place, and keys that are not here (bodies of docs/protocol.md)."""
+
+    nodes: list[dict[str, Any]]
+    keys: list[dict[str, Any]]
+
+    def who(self) -> list[str]:
+        """What a change of which is news; empty when there is nobody."""
+        return [f"node {item['node']} {sorted(item['sent'])}" for item in self.nodes] + [
+            f"keys {item['kid']} {item['address']}" for item in self.keys
+        ]
 
 
 class CloudChannel:
@@ -41,7 +70,7 @@ class CloudChannel:
     Args:
         client: HTTP client with base address and token.
         gateway: This gateway's id.
-        stream_timeout_s: Silence after which the stream counts as dead; longer than the cloud's keep-alive.
+        timeouts: How long to wait for the cloud.
         assets: Takes the `assets` events.
         keys: Takes the `credentials` events.
         rules: Told by the `rules` events.
@@ -53,7 +82,7 @@ class CloudChannel:
         self,
         client: httpx.AsyncClient,
         gateway: str,
-        stream_timeout_s: float,
+        timeouts: StreamTimeouts,
         assets: AssetTable,
         keys: KeyRing,
         rules: RulesPull,
@@ -62,7 +91,7 @@ class CloudChannel:
     ) -> None:
         self._client = client
         self._base = f"/api/v1/gateways/{gateway}"
-        self._timeout = httpx.Timeout(CALL_TIMEOUT_S, read=stream_timeout_s)
+        self._timeout = httpx.Timeout(timeouts.call_s, read=timeouts.silence_s)
         self._assets = assets
         self._keys = keys
         self._rules = rules
@@ -76,12 +105,12 @@ class CloudChannel:
         """There is a new report."""
         self._reports.set()
 
-    async def follow(self, runner: CommandRunner) -> None:
+    async def follow(self, runner: CommandRunner, updates: UpdateRunner) -> None:
         """Read the stream for ever, connecting again with growing pauses."""
         backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
         while True:
             try:
-                await self._read_stream(runner, backoff)
+                await self._read_stream(runner, updates, backoff)
                 reason = "the cloud closed the stream"
             except (httpx.HTTPError, SSEError, StorageUnavailable) as error:
                 reason = f"{type(error).__name__}: {error}"
@@ -90,7 +119,7 @@ class CloudChannel:
             log.warning("no command stream: reconnect_in_s=%.1f (%s)", pause_s, reason)
             await asyncio.sleep(pause_s)
 
-    async def _read_stream(self, runner: CommandRunner, backoff: Backoff) -> None:
+    async def _read_stream(self, runner: CommandRunner, updates: UpdateRunner, backoff: Backoff) -> None:
         async with aconnect_sse(self._client, "GET", f"{self._base}/stream", timeout=self._timeout) as source:
             source.response.raise_for_status()
             self.connected = True
@@ -98,9 +127,9 @@ class CloudChannel:
             log.info("command stream connected")
             async for event in source.aiter_sse():
                 backoff.reset()
-                await self._handle(event, runner)
+                await self._handle(event, runner, updates)
 
-    async def _handle(self, event: ServerSentEvent, runner: CommandRunner) -> None:
+    async def _handle(self, event: ServerSentEvent, runner: CommandRunner, updates: UpdateRunner) -> None:
         """Act on one event; one that cannot be read is logged and changes nothing."""
         try:
             if event.event == "assets":
@@ -112,6 +141,8 @@ class CloudChannel:
                 self._rules.nudge(RulesEvent.model_validate_json(event.data))
             elif event.event == "command":
                 await runner.take(RelayCommand.model_validate_json(event.data))
+            elif event.event == "updates":
+                await updates.take(UpdatesEvent.model_validate_json(event.data))
             else:
                 log.warning("unknown stream event %r ignored", event.event)
         except ValidationError as error:
@@ -138,21 +169,21 @@ class CloudChannel:
             if not reports:
                 await self._reports.wait()
 
-    async def report_quarantine(self, unknown: Callable[[], list[dict[str, Any]]]) -> None:
+    async def report_quarantine(self, unknown: Callable[[], Quarantine]) -> None:
         """Tell the cloud for ever which unknown nodes wait here: when their set changes, after a reconnect, and now and then."""
         told: tuple[list[str], int] | None = None
         told_s = 0.0
         while True:
             await asyncio.sleep(QUARANTINE_CHECK_S)
-            nodes = unknown()
-            state = ([str(node["node"]) for node in nodes], self.connects)
+            quarantine = unknown()
+            state = (quarantine.who(), self.connects)
             now_s = asyncio.get_running_loop().time()
-            due = now_s - told_s >= QUARANTINE_EVERY_S and nodes
-            if not self.connected or (state == told and not due) or (told is None and not nodes):
+            due = now_s - told_s >= QUARANTINE_EVERY_S and state[0]
+            if not self.connected or (state == told and not due) or (told is None and not state[0]):
                 continue
             told_s = now_s
             try:
-                response = await self._client.post(f"{self._base}/quarantine", json={"nodes": nodes})
+                response = await self._client.post(f"{self._base}/quarantine", json=asdict(quarantine))
                 response.raise_for_status()
                 told = state
             except httpx.HTTPError as error:

@@ -19,7 +19,7 @@ from andon_gateway.access import AccessPolicy, refusal_text
 from andon_gateway.coap_socket import CoapSocket, DoesNotFitError, open_inside, source_of
 from andon_gateway.fast_path import FastPath
 from andon_gateway.intake import RETRY_AFTER_S, TOO_LARGE, Outcome, TelemetryIntake
-from andon_gateway.nodes import Address, NodeTable
+from andon_gateway.nodes import Address, NodeTable, Software
 from andon_gateway.oscore_client import ask_protected
 from andon_gateway.oscore_site import identity_of
 from andon_gateway.vocabulary import is_node_id
@@ -38,6 +38,8 @@ MAX_LIFETIME_S: Final = 2**32 - 1
 MIN_LIFETIME_S: Final = 1
 MAX_LINKS_BYTES: Final = 1024
 FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+VERSION: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+-]{0,31}", re.ASCII)
+MAX_REVISION_DIGITS: Final = 15
 MAX_BLOCK_BYTES: Final = 1024  # RFC 7959 2.2, SZX 6
 ETAG_BYTES: Final = 8  # the most that CoAP allows (RFC 7252 5.10.6)
 
@@ -49,10 +51,7 @@ def now_ms() -> int:
 
 def address_of(request: Any) -> Address:
     """The sender of a request as an IP literal and a port."""
-    host, port, _flow, _scope = request.remote.sockaddr
-    zone = request.remote.netif
-    host = host.removeprefix("::ffff:") if "." in host else host
-    return Address(f"{host}%{zone}" if zone else host, port)
+    return Address.of_remote(request.remote)
 
 
 def _query(request: Any) -> dict[str, str]:
@@ -73,6 +72,16 @@ def _node(query: dict[str, str]) -> str:
     if not is_node_id(node):
         raise error.BadRequest("expected ?ep= with a node id: a DNS label such as press-7")
     return node
+
+
+def _software(query: dict[str, str]) -> Software:
+    """What the node says it runs (`ver`, `cfg`); what is not readable counts as not said, it is no reason to refuse a node."""
+    version, revision = query.get("ver", ""), query.get("cfg", "")
+    readable = revision.isascii() and revision.isdigit() and len(revision) <= MAX_REVISION_DIGITS
+    return Software(
+        version if VERSION.fullmatch(version) else None,
+        int(revision) if readable else None,
+    )
 
 
 def _authorize(access: AccessPolicy, node: str, request: Any) -> None:
@@ -172,10 +181,10 @@ class Registration(_Resource):
         """Register or refresh; 2.01 when durable."""
         query = _query(request)
         node = _node(query)
-        await self._register(request, node, query)
+        await self._register(request, node, query, _software(query))
         return Message(code=Code.CREATED, location_path=("rd", node))
 
-    async def _register(self, request: Any, node: str, query: dict[str, str]) -> None:
+    async def _register(self, request: Any, node: str, query: dict[str, str], software: Software | None) -> None:
         _authorize(self._access, node, request)
         lifetime = query.get("lt", str(DEFAULT_LIFETIME_S))
         readable = lifetime.isascii() and lifetime.isdigit() and len(lifetime) <= len(str(MAX_LIFETIME_S))
@@ -191,7 +200,7 @@ class Registration(_Resource):
             if not answered.done():
                 answered.set_result(failure)
 
-        self._nodes.register(node, address_of(request), int(lifetime), now_ms(), done)
+        self._nodes.register(node, address_of(request), int(lifetime), now_ms(), done, software)
         failure = await answered
         if failure is not None:
             raise _Later(str(failure))
@@ -217,7 +226,7 @@ class RegistrationUpdate(Registration, resource.PathCapable):  # type: ignore[mi
             raise error.NotFound("no such registration; register with POST /rd?ep=")
         query = _query(request)
         query.setdefault("lt", str(known.lifetime_s))
-        await self._register(request, path[0], query)
+        await self._register(request, path[0], query, None)
         return Message(code=Code.CHANGED)
 
 
@@ -392,26 +401,31 @@ class CoapEndpoint:
         return int(transport.get_extra_info("socket").getsockname()[1])
 
     async def put_json(self, node: str, address: Address, path: str, payload: bytes, patience_s: float) -> _Answer:
-        """One confirmable PUT, sent once; protected, unless the node may be spoken to without.
+        """`ask_json` with PUT."""
+        return await self.ask_json(node, address, "PUT", path, payload, patience_s)
+
+    async def ask_json(
+        self, node: str, address: Address, method: str, path: str, payload: bytes, patience_s: float
+    ) -> _Answer:
+        """One confirmable request, sent once; protected, unless the node may be spoken to without.
 
         Raises:
             OSError: Not acknowledged within `patience_s`, an ICMP error, no protected answer, or no keys.
         """
         tuning = TransportTuning()
         tuning.ACK_TIMEOUT, tuning.ACK_RANDOM_FACTOR, tuning.MAX_RETRANSMIT = patience_s, 1.0, 0
+        code, content_format = Code[method], ContentFormat.JSON if payload else None
         security = None if self._keys is None else self._keys.of_node(node)
         if security is not None:
-            inner = Message(
-                code=Code.PUT, payload=payload, uri_path=tuple(path.split("/")), content_format=ContentFormat.JSON
-            )
+            inner = Message(code=code, payload=payload, uri_path=tuple(path.split("/")), content_format=content_format)
             return _Answer(await ask_protected(security, inner, address.uri, tuning, self._exchange))
         if self._access is None or not self._access.open(node):
             raise OSError("the node has no keys here, and gateway.toml does not allow it to be unprotected")
         request = Message(
-            code=Code.PUT,
+            code=code,
             uri=f"{address.uri}/{path}",
             payload=payload,
-            content_format=ContentFormat.JSON,
+            content_format=content_format,
             transport_tuning=tuning,
         )
         try:

@@ -247,6 +247,8 @@ class FastPath:
             kid = decode_option(option)[1]
             context = None if kid is None else self._keys.of_kid(kid)
             if context is None:
+                if kid is not None:
+                    self._keys.strangers.heard(kid, source, self._now_ms)
                 raise UnknownContextError("Security context not found")
             if not context.window.usable:
                 return False  # it has to prove its freshness first

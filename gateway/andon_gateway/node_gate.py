@@ -24,6 +24,8 @@ UNKNOWN_SILENT_MS: Final = 3_600_000
 """An unknown node that was silent as long makes room for another."""
 OFFSET_EVERY_MS: Final = 60_000
 MOST_RATE_WAIT_S: Final = 60
+MOST_SENT: Final = 16
+MAX_TEXT: Final = 32
 
 _TIME_OF: Final = itemgetter(1)
 Admission = Literal["admitted", "too-many-nodes", "too-many-unknown-nodes"]
@@ -58,6 +60,8 @@ class NodeRecord:
     clock_offset_ms: int = 0
     offset_reported_ms: int = 0
     address: Address | None = None
+    sent: dict[str, float | bool | str] = field(default_factory=dict)
+    """Of an unknown node: the newest value under each name, for the person who is to recognise it."""
     clock: ClockWatch = field(default_factory=ClockWatch)
 
 
@@ -158,6 +162,8 @@ class NodeGate:
             return
         record.last_ms = max(now_ms, record.last_ms)
         record.address = address
+        if pack.node in self._unknown_ids():
+            _remember(record.sent, pack)
         if new:
             record.packs += 1
             if pack.rejected:
@@ -188,3 +194,10 @@ class NodeGate:
         self._nodes.forget(node)
         self._forget(node)
         return True
+
+
+def _remember(sent: dict[str, float | bool | str], pack: Pack) -> None:
+    for reading in pack.readings:
+        if (reading.name in sent or len(sent) < MOST_SENT) and not reading.name.startswith("node/"):
+            value = reading.value
+            sent[reading.name] = value[:MAX_TEXT] if isinstance(value, str) else value

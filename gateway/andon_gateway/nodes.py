@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from andon_gateway.errors import StorageUnavailable
 
@@ -22,11 +22,35 @@ class Address:
     host: str
     port: int
 
+    @classmethod
+    def of_remote(cls, remote: Any) -> Address:
+        """The address of aiocoap's `remote`."""
+        host, port, _flow, _scope = remote.sockaddr
+        zone = remote.netif
+        host = host.removeprefix("::ffff:") if "." in host else host
+        return cls(f"{host}%{zone}" if zone else host, port)
+
     @property
     def uri(self) -> str:
         """`coap://host:port`."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"coap://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Software:
+    """What a node said it runs when it registered; None: it did not say.
+
+    Attributes:
+        version: Of its firmware.
+        revision: Of its configuration.
+    """
+
+    version: str | None
+    revision: int | None
+
+
+UNKNOWN_SOFTWARE = Software(None, None)
 
 
 @dataclass(slots=True)
@@ -37,11 +61,13 @@ class Node:
         address: Last known endpoint.
         lifetime_s: From the registration (RFC 9176 5.1); None for a node only seen at /t.
         seen_ms: Last time heard, ms since the epoch; on disk only as old as the last change of address or registration.
+        software: What runs on it.
     """
 
     address: Address
     lifetime_s: int | None
     seen_ms: int
+    software: Software = UNKNOWN_SOFTWARE
 
 
 class NodeTable:
@@ -50,8 +76,8 @@ class NodeTable:
     def __init__(self, database: GroupCommit, connection: sqlite3.Connection) -> None:
         self._database = database
         self._nodes = {
-            row[0]: Node(Address(row[1], row[2]), row[3], row[4])
-            for row in connection.execute("SELECT node, host, port, lifetime_s, seen_ms FROM node")
+            row[0]: Node(Address(row[1], row[2]), row[3], row[4], Software(row[5], row[6]))
+            for row in connection.execute("SELECT node, host, port, lifetime_s, seen_ms, version, revision FROM node")
         }
         self._at = {entry.address: node for node, entry in self._nodes.items()}
         self._watchers: dict[str, set[asyncio.Event]] = {}
@@ -85,17 +111,32 @@ class NodeTable:
         if known is not None and known.address == address:
             known.seen_ms = now_ms
             return
-        self._store(node, Node(address, known.lifetime_s if known else None, now_ms), lambda _result, _error: None)
+        fresh = replace(known, address=address, seen_ms=now_ms) if known else Node(address, None, now_ms)
+        self._store(node, fresh, lambda _result, _error: None)
 
-    def register(self, node: str, address: Address, lifetime_s: int, now_ms: int, done: Done[None]) -> None:
-        """Take a registration at /rd; `done` runs after it is durable, or with an error at once when there is no room."""
+    def register(
+        self,
+        node: str,
+        address: Address,
+        lifetime_s: int,
+        now_ms: int,
+        done: Done[None],
+        software: Software | None = UNKNOWN_SOFTWARE,
+    ) -> None:
+        """Take a registration at /rd; `done` runs after it is durable, or with an error at once when there is no room.
+
+        `software` is None in a renewal, which says nothing about it: what is known stays.
+        """
         if not self.admission(node, now_ms):
             done(
                 None,
                 StorageUnavailable("no room for another node here: an operator has to adopt it or raise the limit"),
             )
             return
-        self._store(node, Node(address, lifetime_s, now_ms), done)
+        if software is None:
+            known = self._nodes.get(node)
+            software = UNKNOWN_SOFTWARE if known is None else known.software
+        self._store(node, Node(address, lifetime_s, now_ms, software), done)
 
     def _store(self, node: str, entry: Node, done: Done[None]) -> None:
         previous = self._nodes.get(node)
@@ -103,10 +144,14 @@ class NodeTable:
         if previous is not None and self._at.get(previous.address) == node:
             del self._at[previous.address]
         self._at[entry.address] = node
-        row = (node, entry.address.host, entry.address.port, entry.lifetime_s, entry.seen_ms)
+        row = (
+            node, entry.address.host, entry.address.port, entry.lifetime_s, entry.seen_ms,
+            entry.software.version, entry.software.revision,
+        )  # fmt: skip
 
         def change(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?)", row)
+            names = "node, host, port, lifetime_s, seen_ms, version, revision"
+            connection.execute(f"INSERT OR REPLACE INTO node ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608 -- constant text
 
         self._database.submit(change, done)
         if previous is None or previous.address != entry.address or entry.lifetime_s is not None:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from andon_gateway.errors import StorageUnavailable
 from andon_gateway.oscore import MAX_ID_BYTES, MAX_NUMBER, Credential, SecurityContext
+from andon_gateway.strangers import Strangers
 from andon_gateway.vocabulary import is_node_id
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ class KeyRing:
         self._by_kid: dict[bytes, SecurityContext] = {}
         self.refused: Counter[str] = Counter()
         self.challenges = 0
+        self.strangers = Strangers()
 
     async def open(self) -> None:
         """Reserve numbers for the keys on disk; before this nothing can be protected.
@@ -206,3 +208,4 @@ class KeyRing:
         numbers = StoredNumbers(first, first + STEP, order)
         context = SecurityContext(credential, numbers)
         self._by_node[credential.node] = self._by_kid[credential.node_id] = context
+        self.strangers.forget(credential.node_id)

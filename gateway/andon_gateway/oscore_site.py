@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ from aiocoap.numbers.codes import Code  # type: ignore[import-untyped]  # same
 
 from andon_gateway.bucket import Bucket
 from andon_gateway.errors import StorageUnavailable
+from andon_gateway.nodes import Address
 from andon_gateway.oscore import (
     EchoRequired,
     OscoreError,
@@ -122,7 +124,7 @@ class ProtectedSite(interfaces.Resource):  # type: ignore[misc]  # untyped base
             await self._site.render_to_pipe(pipe)
             return
         try:
-            context = self._context_of(option)
+            context = self._context_of(option, request)
             plaintext, binding = context.unprotect_request(option, request.payload)
             inner = _request_of(plaintext)
         except EchoRequired as required:
@@ -140,10 +142,12 @@ class ProtectedSite(interfaces.Resource):  # type: ignore[misc]  # untyped base
         response = await self._respond(inner)
         _send(pipe, context.protect_response(binding, plaintext_of(response)))
 
-    def _context_of(self, option: bytes) -> SecurityContext:
+    def _context_of(self, option: bytes, request: Message) -> SecurityContext:
         kid = decode_option(option)[1]
         context = None if kid is None else self._keys.of_kid(kid)
         if context is None:
+            if kid is not None:
+                self._keys.strangers.heard(kid, Address.of_remote(request.remote), time.time_ns() // 1_000_000)
             raise UnknownContextError("Security context not found")
         return context
 

@@ -75,6 +75,8 @@ class CloudSection(_Section):
     bucket: str = "telemetry"
     token_file: Path | None = None
     stream_timeout_s: Seconds = 45.0  # three of the cloud's keep-alive comments
+    timeout_s: Seconds = 10.0
+    """For the cloud's answers to reports and downloads."""
 
 
 class InfluxSection(_Section):

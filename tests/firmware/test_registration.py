@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import aiocoap  # type: ignore[import-untyped]  # aiocoap ships no types
 from aiocoap import resource
-from firmware.micropython_vm import MICROPYTHON, vm_environment
+from firmware.micropython_vm import FIRMWARE, MICROPYTHON, vm_environment
+
+from andon_workbench.bundle.build import source_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +40,7 @@ endpoint = coap_endpoint.Endpoint(udp.DatagramSocket(0), handle)
 node = gateway.GatewayLink(endpoint, Link(), Clock())
 
 async def run():
-    await asyncio.gather(endpoint.serve(), node.register("press-1", "</relay/0>", 0))
+    await asyncio.gather(endpoint.serve(), node.register("press-1", "</relay/0>", 0, 4))
 
 asyncio.run(run())
 """
@@ -91,7 +93,8 @@ async def test_registration_is_renewed_at_its_location() -> None:
     )
     try:
         await until(lambda: len(directory.seen) >= 4)
-        assert directory.seen[0] == ((), ("ep=press-1", "lt=60"), b"</relay/0>")
+        said = ("ep=press-1", "lt=60", f"ver={source_version(FIRMWARE)}", "cfg=4")
+        assert directory.seen[0] == ((), said, b"</relay/0>")
         assert directory.seen[1:4] == [(("47", "a"), ("lt=60",), b"")] * 3
         directory.forgotten = True
         await until(lambda: directory.seen[-1][0] == () and len(directory.seen) > 4)

@@ -58,6 +58,8 @@ class StandInCloud:
         declared: Commands that rules issued at the gateway, as it told them.
         pulls: Number of requests for the rules.
         rules_status: What the gateway told about its rules, each time.
+        bundles: Firmware by the SHA-256 under which it is asked for; `fetches` counts the requests.
+        nodes: The newest report about each node.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -74,6 +76,11 @@ class StandInCloud:
         self.pulls = 0
         self.rules_status: list[dict[str, Any]] = []
         self.stream_status: list[int] = []
+        self.bundles: dict[str, bytes] = {}
+        self.fetches = 0
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self.progress: list[tuple[str, dict[str, Any]]] = []
+        self._updates: list[dict[str, Any]] = []
         self.streams = 0
         self._assets: dict[str, dict[str, str]] = {}
         self._keys: dict[str, dict[str, str]] = {}
@@ -95,6 +102,10 @@ class StandInCloud:
                 Route(f"{base}/commands/{{id}}", self._declare, methods=["PUT"]),
                 Route(f"{base}/rules", self._pull),
                 Route(f"{base}/rules/status", self._take_rules_status, methods=["PUT"]),
+                Route(f"{base}/updates/{{id}}/events", self._report, methods=["POST"]),
+                Route(f"{base}/updates/{{id}}/progress", self._take_progress, methods=["POST"]),
+                Route(f"{base}/firmware/{{sha256}}", self._firmware),
+                Route(f"{base}/nodes", self._take_nodes, methods=["POST"]),
             ]
         )
         config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
@@ -141,6 +152,11 @@ class StandInCloud:
         """Issue a command; it is sent again at every connect until it is settled."""
         self._commands.append(fields)
         self._emit(self._command_event(fields))
+
+    def order_updates(self, *updates: dict[str, Any]) -> None:
+        """Set the whole list of open updates and tell the gateway."""
+        self._updates = list(updates)
+        self._emit(self._updates_event())
 
     def resend(self, **fields: Any) -> None:
         self._emit(self._command_event(fields))
@@ -202,6 +218,21 @@ class StandInCloud:
         self.quarantine.append(await request.json())
         return Response(status_code=204)
 
+    async def _take_progress(self, request: Request) -> Response:
+        self.progress.append((request.path_params["id"], await request.json()))
+        return Response(status_code=204)
+
+    async def _take_nodes(self, request: Request) -> Response:
+        self.nodes.update({item["node"]: item for item in (await request.json())["nodes"]})
+        return Response(status_code=204)
+
+    async def _firmware(self, request: Request) -> Response:
+        self.fetches += 1
+        sha256 = request.path_params["sha256"]
+        if not self._allowed(request) or sha256 not in self.bundles:
+            return Response(status_code=404)
+        return Response(self.bundles[sha256], headers={"ETag": f'"{sha256}"'})
+
     async def _report(self, request: Request) -> Response:
         body = await request.json()
         if self.report_status:
@@ -237,6 +268,8 @@ class StandInCloud:
             events.put_nowait(self._keys_event())
         if self._rules:
             events.put_nowait(self._rules_event())
+        if self._updates:
+            events.put_nowait(self._updates_event())
         final = {"acknowledged", "expired", "failed"}
         for command in self._commands:
             if not final & set(self.reported(command["id"])):
@@ -258,6 +291,9 @@ class StandInCloud:
     def _rules_event(self) -> str:
         version = self._rules[0] if self._rules else 0
         return f"event: rules\ndata: {json.dumps({'version': version, 'etag': f'{chr(34)}{version}{chr(34)}'})}\n\n"
+
+    def _updates_event(self) -> str:
+        return f"event: updates\ndata: {json.dumps({'updates': self._updates})}\n\n"
 
     @staticmethod
     def _command_event(command: dict[str, Any]) -> str:

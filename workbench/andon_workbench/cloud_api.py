@@ -91,6 +91,23 @@ class CloudApi:
         answer = await self.make_credentials(node)
         return {field: str(answer[field]) for field in ("secret", "salt", "sender_id", "recipient_id")}
 
+    async def upload_firmware(self, bundle: bytes) -> dict[str, Any]:
+        """Upload a signed bundle; the answer has its `sha256` and version. The same one again is no error."""
+        return dict(await self._ask("POST", "/api/v1/firmware", content=bundle))
+
+    async def order_update(self, node: str, sha256: str, *, reason: str, expires_s: int) -> dict[str, Any]:
+        """Order that a node is updated to an uploaded bundle."""
+        body = {"sha256": sha256, "reason": reason, "expires_s": expires_s}
+        return dict(await self._ask("POST", f"/api/v1/nodes/{node}/update", json=body))
+
+    async def updates(self, node: str) -> list[dict[str, Any]]:
+        """The newest updates of a node, newest first."""
+        return list(await self._ask("GET", f"/api/v1/nodes/{node}/updates"))
+
+    async def update(self, update: str) -> dict[str, Any]:
+        """How far an update has come, with its audit log."""
+        return dict(await self._ask("GET", f"/api/v1/updates/{update}"))
+
     async def machines(self) -> list[dict[str, Any]]:
         """All machines by id."""
         return list(await self._ask("GET", "/api/v1/machines"))

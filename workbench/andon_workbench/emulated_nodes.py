@@ -40,6 +40,7 @@ class EmulatedNodes:
         faults: FaultRates | None,
         cables: Mapping[str, SerialCable] | None = None,
         keys: Mapping[str, Mapping[str, str]] | None = None,
+        site_key: str | None = None,
         settings: Mapping[str, Any] | None = None,
         step_s: float = STEP_S,
     ) -> None:
@@ -54,6 +55,7 @@ class EmulatedNodes:
         self._settings = settings or {}
         self._cables = cables or {}
         self._keys = keys or {}
+        self._site_key = site_key
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -116,6 +118,9 @@ class EmulatedNodes:
         if place.name in self._keys:
             put["/keys.json"] = folder / "keys.json"
             _write_private(put["/keys.json"], json.dumps(self._keys[place.name]))
+        if self._site_key is not None:
+            put["/site_key.hex"] = folder / "site_key.hex"
+            put["/site_key.hex"].write_text(self._site_key)
         files = BoardFiles(
             folder / "flash.img",
             folder / "registers",

@@ -50,7 +50,7 @@ class FactoryPlan:
     The first `wired` nodes reach the gateway over a serial cable instead of Wi-Fi. `node_settings` go into every
     node's configuration, `world_step_s` is the world's step, `patience` by how much slower than usual processes may be before
     they count as broken. Without `keys` the nodes speak openly and the gateway allows it. With `gates` there is a TCP proxy
-    between gateway and cloud, and between cloud and InfluxDB.
+    between gateway and cloud, and between cloud and InfluxDB. `site_key` is the public key that cloud and nodes check bundles with, 64 hexadecimal digits.
     """
 
     nodes: int = 6
@@ -69,6 +69,7 @@ class FactoryPlan:
     patience: float = 1.0
     keys: bool = True
     gates: bool = False
+    site_key: str | None = None
 
     @property
     def places(self) -> list[Place]:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 _READY_LIMIT_S = 60.0
 _STOP_LIMIT_S = 10.0
-# The gateway's own default.
+# The gateway's own defaults.
 _UPLINK_TIMEOUT_S = 10.0
+_CALL_TIMEOUT_S = 10.0
 
 
 class Service:
@@ -112,6 +113,8 @@ class CloudService(Service):
             "ANDON_CLOUD_INFLUXDB_ORG": self.org,
             "ANDON_CLOUD_INFLUXDB_BUCKET": self.bucket,
         }
+        if self._plan.site_key is not None:
+            environment["ANDON_CLOUD_SITE_KEY"] = self._plan.site_key
         if self._influxdb is not None:
             environment |= {
                 "ANDON_CLOUD_INFLUXDB_URL": self._influxdb.url,
@@ -169,6 +172,7 @@ port = {self._port("http", 0)}
 url = "{self._cloud_url or self._cloud.url}"
 org = "{self._cloud.org}"
 bucket = "{self._cloud.bucket}"
+timeout_s = {_CALL_TIMEOUT_S * self._patience:g}
 
 [uplink]
 timeout_s = {_UPLINK_TIMEOUT_S * self._patience:g}

@@ -9,6 +9,8 @@ older than the moment the gateway had the command. Hence a reading proves a comm
 
 The reading may reach the store before the acknowledgement is reported; `Readings` remembers, per relay and state, the
 newest reading, which is all that the comparison needs, so both orders of arrival give the same result.
+
+Only what the gateway that serves the machine wrote is a proof: another one's token opens the write endpoint too.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ class Awaited:
     """An acknowledged command that waits for its reading."""
 
     command_id: str
+    gateway: str
     node: str
     channel: int
     on: bool
@@ -47,18 +50,22 @@ def earliest_proof_ms(*, sent_ms: int | None, acknowledged_ms: int) -> int:
     return oldest - CLOCK_TOLERANCE_MS
 
 
+_Key = tuple[str, str, int, bool]
+"""Gateway, node, channel, state."""
+
+
 @dataclass(slots=True)
 class Readings:
     """The newest reading per relay and state, and the commands waiting for one. Bounded by relays and open commands."""
 
-    _newest: dict[tuple[str, int, bool], int] = field(default_factory=dict)
-    _awaited: dict[tuple[str, int, bool], dict[str, Awaited]] = field(default_factory=dict)
+    _newest: dict[_Key, int] = field(default_factory=dict)
+    _awaited: dict[_Key, dict[str, Awaited]] = field(default_factory=dict)
 
-    def saw(self, readings: Iterable[RelayReading]) -> list[Awaited]:
-        """Take in readings; return the commands that they prove."""
+    def saw(self, gateway: str, readings: Iterable[RelayReading]) -> list[Awaited]:
+        """Take in readings that a gateway wrote; return the commands that they prove, which are all this gateway's own."""
         proved: list[Awaited] = []
         for reading in readings:
-            key = (reading.node, reading.channel, reading.on)
+            key = (gateway, reading.node, reading.channel, reading.on)
             if reading.time_ms <= self._newest.get(key, -1):
                 continue
             self._newest[key] = reading.time_ms
@@ -70,7 +77,7 @@ class Readings:
 
     def wait_for(self, item: Awaited) -> bool:
         """Whether a reading already seen proves the command; if not, remember that it waits."""
-        key = (item.node, item.channel, item.on)
+        key = (item.gateway, item.node, item.channel, item.on)
         if self._newest.get(key, -1) >= item.not_before_ms:
             return True
         self._awaited.setdefault(key, {})[item.command_id] = item
@@ -78,7 +85,7 @@ class Readings:
 
     def forget(self, item: Awaited) -> None:
         """Stop waiting for a command's reading."""
-        key = (item.node, item.channel, item.on)
+        key = (item.gateway, item.node, item.channel, item.on)
         waiting = self._awaited.get(key)
         if waiting is not None:
             waiting.pop(item.command_id, None)

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from andon_cloud.commands.confirmation import Awaited, Readings, earliest_proof_ms
@@ -22,7 +22,7 @@ from andon_cloud.commands.schemas import (
     DeclaredCommand,
 )
 from andon_cloud.problems import Problem, conflict, not_found
-from andon_cloud.registry.models import Machine, Node
+from andon_cloud.registry.models import Gateway, Machine, Node
 from andon_cloud.telemetry.store import RangeQuery, StoreError, TelemetryStore
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 CLOUD = "cloud"
 # Readings further in the future than this are refused by the gateway (docs/protocol.md, The pack).
 _CLOCK_AHEAD_MS = 86_400_000
+NOTE_EVERY_MS = 60_000
+NOTED_FOR_MS = 3_600_000
+"""How often it is noted that a gateway writes relay readings through us, and for how long that is believed."""
 _OPEN = sorted(status.value for status in OPEN)
 
 
@@ -63,6 +66,7 @@ class Commands:
     store: TelemetryStore | None = None
     metrics: CommandMetrics = field(default_factory=CommandMetrics)
     readings: Readings = field(default_factory=Readings)
+    noted_ms: dict[str, int] = field(default_factory=dict)
 
     async def issue(
         self, machine_id: str, relay: int, wanted: CommandIn, *, actor: str, idempotency_key: str | None = None
@@ -185,9 +189,15 @@ class Commands:
             session.add(_entry(command, step, self.clock(), applied=True))
         self.metrics.stepped(CommandStatus.SENT)
 
-    async def saw_readings(self, readings: Iterable[RelayReading]) -> None:
-        """Confirm the commands that these relay readings, now in the store, prove."""
-        await self._confirm(self.readings.saw(readings))
+    async def saw_readings(self, gateway_id: str, readings: Iterable[RelayReading]) -> None:
+        """Confirm the commands that these relay readings, now in the store, prove: commands of the gateway that wrote them."""
+        await self._confirm(self.readings.saw(gateway_id, readings))
+        now = self.clock()
+        if now - self.noted_ms.get(gateway_id, -NOTE_EVERY_MS) >= NOTE_EVERY_MS:
+            async with self.database.writing() as session:
+                query = update(Gateway).where(Gateway.id == gateway_id)
+                await session.execute(query.values(relays_ms=now))
+            self.noted_ms[gateway_id] = now
 
     async def _confirm(self, proved: Sequence[Awaited]) -> None:
         for item in proved:
@@ -201,8 +211,12 @@ class Commands:
         return Step(CommandStatus.CONFIRMED, CLOUD, self.clock(), "a relay reading in the store shows the state")
 
     async def _is_stored(self, item: Awaited) -> bool:
-        """Whether the store holds a proof that this process did not see: another one took it, or we were restarted."""
-        if self.store is None:
+        """Whether the store holds a proof that no process of ours saw, because the gateway writes to InfluxDB directly.
+
+        The store does not say who wrote a reading. One of a gateway that writes through us is taken by `saw_readings` alone, which
+        knows it; after a restart the node's next reading comes by.
+        """
+        if self.store is None or await self._writes_through_us(item.gateway):
             return False
         tags = {"node": item.node, "channel": str(item.channel)}
         stop_ms = self.clock() + _CLOCK_AHEAD_MS
@@ -211,6 +225,11 @@ class Commands:
         except StoreError:
             return False  # asked again at the next sweep
         return any(sample.value is item.on for one in series for sample in one.samples)
+
+    async def _writes_through_us(self, gateway_id: str) -> bool:
+        async with self.database.reading() as session:
+            noted_ms = await session.scalar(select(Gateway.relays_ms).where(Gateway.id == gateway_id))
+        return noted_ms is not None and self.clock() - noted_ms < NOTED_FOR_MS
 
     async def sweep(self) -> None:
         """End what is overdue, and pick up acknowledged commands that another process took the report of."""
@@ -301,7 +320,7 @@ async def _is_recorded(session: AsyncSession, command: Command, step: Step) -> b
 def _awaited(command: Command) -> Awaited:
     acknowledged_ms = command.acknowledged_ms if command.acknowledged_ms is not None else command.updated_ms
     not_before = earliest_proof_ms(sent_ms=command.sent_ms, acknowledged_ms=acknowledged_ms)
-    return Awaited(command.id, command.node_id, command.relay, command.state, not_before)
+    return Awaited(command.id, command.gateway_id, command.node_id, command.relay, command.state, not_before)
 
 
 def _entry(command: Command, step: Step, now_ms: int, *, applied: bool) -> AuditEntry:

@@ -34,6 +34,10 @@ class CommandRefusedError(FeedError):
     """The relay command was not taken; nothing will be switched."""
 
 
+class AdoptionRefusedError(FeedError):
+    """The node was not adopted."""
+
+
 @dataclass(frozen=True, slots=True)
 class CommandView:
     """One relay command and the time at which it reached each state (its audit trail)."""
@@ -70,6 +74,16 @@ class RelayView:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeView:
+    """The node of a machine: what it said it runs (None: it did not say), and when its gateway last heard it."""
+
+    id: str
+    firmware: str | None = None
+    revision: int | None = None
+    seen_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MachineView:
     """One machine as its tile shows it."""
 
@@ -86,6 +100,59 @@ class MachineView:
     cycles_per_min: float | None = None
     relays: tuple[RelayView, ...] = ()
     last_seen_ms: int | None = None
+    nodes: tuple[NodeView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingNode:
+    """A node that nobody has registered; `sent` holds the newest value under each name."""
+
+    gateway: str
+    node: str
+    address: str
+    last_ms: int
+    packs: int
+    sent: tuple[tuple[str, float | bool | str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownKeysView:
+    """Somebody whose keys his gateway does not have.
+
+    `node` was last known at the address; `owner` is the node that has these keys, at `owner_gateway`.
+    """
+
+    gateway: str
+    kid: str
+    address: str
+    last_ms: int
+    messages: int
+    node: str | None = None
+    owner: str | None = None
+    owner_gateway: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FreeMachine:
+    """A machine without a node."""
+
+    id: str
+    name: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingView:
+    """Who cannot report, and where a node could go."""
+
+    nodes: tuple[WaitingNode, ...] = ()
+    keys: tuple[UnknownKeysView, ...] = ()
+    free_machines: tuple[FreeMachine, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many wait for a person."""
+        return len(self.nodes) + len(self.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +171,7 @@ class FactoryView:
     machines: tuple[MachineView, ...] = ()
     gateways: tuple[GatewayView, ...] = ()
     readings_per_s: float | None = None
+    waiting: WaitingView = field(default_factory=WaitingView)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,4 +215,18 @@ class ConsoleFeed(Protocol):
         Raises:
             UnknownMachineError: no such machine.
             CommandRefusedError: not a command that can be carried out.
+        """
+
+    async def adopt(self, gateway: str, node: str, machine_id: str, *, reason: str, actor: str) -> None:
+        """Mount a waiting node on a machine.
+
+        Args:
+            gateway: Where it waits.
+            node: The node.
+            machine_id: The machine.
+            reason: Why, in the person's words; kept in the node's log.
+            actor: Who; kept in the node's log.
+
+        Raises:
+            AdoptionRefusedError: it waits no more, or the machine has a node.
         """

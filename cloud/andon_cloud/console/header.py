@@ -45,6 +45,10 @@ class Header:
                 with tag("span", "flow-item flow-age"):
                     icon("update")
                     self._age = Text("span")
+            with ui.link(target="/waiting").classes("flow-item waiting-link") as self._waiting:
+                icon("person_add")
+                self._waiting_text = Text("span")
+            self._waiting.set_visibility(False)
             theme = tag("button", "theme", type="button", aria_label="Switch between dark and light")
             theme.on("click", js_handler=_TOGGLE_THEME)
             with theme:
@@ -67,6 +71,9 @@ class Header:
         sites = sorted({machine.site for machine in factory.machines})
         self._site.set_text(", ".join(sites))
         self._show_flow(factory, beat.now_ms)
+        count = factory.waiting.count
+        self._waiting.set_visibility(count > 0)
+        self._waiting_text.set_text("1 node cannot report" if count == 1 else f"{count} nodes cannot report")
 
     def _show_flow(self, factory: FactoryView, now_ms: int) -> None:
         connected = sum(gateway.connected for gateway in factory.gateways)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from andon_cloud.commands.schemas import CommandIn
 from andon_cloud.console.feed import (
+    AdoptionRefusedError,
     CommandRefusedError,
     CommandView,
     FactoryView,
@@ -19,8 +20,10 @@ from andon_cloud.console.feed import (
     GatewayView,
     MachineDetail,
     MachineView,
+    NodeView,
     RelayView,
     UnknownMachineError,
+    WaitingView,
 )
 from andon_cloud.console.last_commands import LastCommands, command_view
 from andon_cloud.console.rates import Point, cycles_per_window, last_cycle_ms, mean_cycle_s, rate_per_min
@@ -33,6 +36,7 @@ from andon_cloud.console.telemetry_view import (
     readings_per_s,
     settle,
 )
+from andon_cloud.console.waiting_feed import WaitingRoom
 from andon_cloud.problems import Problem
 from andon_cloud.telemetry.store import Aggregate, RangeQuery, StoreError, TelemetryStore
 
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from andon_cloud.commands.service import Commands
     from andon_cloud.db.engine import Database
     from andon_cloud.gateways.notifier import Notifier
+    from andon_cloud.gateways.quarantine import Quarantine
     from andon_cloud.identifiers import Clock
     from andon_cloud.registry.schemas import GatewayOut, MachineOut
     from andon_cloud.registry.service import Registry
@@ -67,6 +72,8 @@ class _Plant:
     taken_ms: int = -REGISTRY_PERIOD_MS
     machines: list[MachineOut] = field(default_factory=list)
     gateways: list[GatewayOut] = field(default_factory=list)
+    nodes: dict[str, NodeView] = field(default_factory=dict)
+    waiting: WaitingView = field(default_factory=WaitingView)
 
 
 @dataclass(slots=True)
@@ -89,6 +96,7 @@ class LiveFeed:
         database: Database,
         registry: Registry,
         commands: Commands,
+        quarantine: Quarantine,
         notifier: Notifier,
         clock: Clock,
         thresholds: Thresholds | None = None,
@@ -97,6 +105,7 @@ class LiveFeed:
         self._registry = registry
         self._commands = commands
         self._last_commands = LastCommands(database)
+        self._waiting = WaitingRoom(quarantine)
         self._notifier = notifier
         self._clock = clock
         self._thresholds = thresholds or Thresholds()
@@ -108,7 +117,7 @@ class LiveFeed:
         with _told():
             now_ms = self._clock()
             if now_ms - self._plant.taken_ms >= REGISTRY_PERIOD_MS:
-                self._plant = _Plant(now_ms, await self._registry.machines(), await self._registry.gateways())
+                self._plant = await self._read_plant(now_ms)
             if now_ms - self._histories.taken_ms >= HISTORY_PERIOD_MS:
                 self._histories = await self._read_histories(now_ms)
             newest = newest_by_machine(
@@ -124,6 +133,7 @@ class LiveFeed:
             ),
             gateways=tuple(GatewayView(gateway.id, streams.get(gateway.id, 0) > 0) for gateway in plant.gateways),
             readings_per_s=self._histories.readings_per_s,
+            waiting=plant.waiting,
         )
 
     async def machine(self, machine_id: str, span_s: int) -> MachineDetail:
@@ -161,6 +171,25 @@ class LiveFeed:
             raise CommandRefusedError(f"{first['loc'][0]}: {first['msg']}") from error
         with _told():
             return command_view(await self._commands.issue(machine_id, relay, wanted, actor=actor))
+
+    async def adopt(self, gateway: str, node: str, machine_id: str, *, reason: str, actor: str) -> None:
+        """See `ConsoleFeed.adopt`."""
+        try:
+            await self._waiting.adopt(gateway, node, machine_id, reason=reason, actor=actor)
+        except Problem as error:
+            raise AdoptionRefusedError(error.detail) from error
+        except SQLAlchemyError as error:
+            raise FeedUnavailableError("The cloud's database does not answer.") from error
+        self._plant = await self._read_plant(self._clock())
+
+    async def _read_plant(self, now_ms: int) -> _Plant:
+        machines = await self._registry.machines()
+        nodes = {
+            node.id: NodeView(node.id, node.firmware, node.revision, node.seen_ms)
+            for node in await self._registry.nodes()
+        }
+        waiting = await self._waiting.view(machines)
+        return _Plant(now_ms, machines, await self._registry.gateways(), nodes, waiting)
 
     async def _read_histories(self, now_ms: int) -> _Histories:
         counted_until = now_ms - now_ms % WINDOW_MS
@@ -229,6 +258,7 @@ class LiveFeed:
             cycles_per_min=rate_per_min(counts, now_ms),
             relays=_relays(machine.id, newest, commands),
             last_seen_ms=newest.last_seen_ms,
+            nodes=tuple(self._plant.nodes[node] for node in machine.nodes if node in self._plant.nodes),
         )
 
 

@@ -51,6 +51,7 @@ class MachinePage:
                 Text("span", "All machines")
             Text("h1", machine.name, "machine-name")
             Text("p", f"{machine.kind} · {machine.id} · {words.place(machine)}", "machine-place")
+            self._node = Text("p", "", "machine-place machine-node")
             with tag("div", "machine-top"):
                 with tag("article", "tile tile-wide", aria_label=f"{machine.name} now") as self._tile:
                     self._light = AndonLight()
@@ -95,6 +96,9 @@ class MachinePage:
         found = [machine for machine in beat.factory.machines if machine.id == self.machine_id] if beat.factory else []
         for machine in found:
             put(self._tile, "data-state", machine.condition.state.value)
+            self._node.set_text(
+                " / ".join(words.node_line(node, beat.now_ms) for node in machine.nodes) or "No node yet"
+            )
             self._light.show(machine, beat.now_ms)
             self._gauges.show(machine, beat.now_ms)
             self._relays.show(machine, beat.now_ms)

@@ -22,6 +22,7 @@ from andon_cloud.console.factory_page import build_factory_page
 from andon_cloud.console.login_page import MAX_ACTOR, build_login_page
 from andon_cloud.console.machine_page import build_machine_page
 from andon_cloud.console.pulse import Pulse
+from andon_cloud.console.waiting_page import build_waiting_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,6 +154,14 @@ def _routes(app: FastAPI, console: Console) -> None:
             return RedirectResponse("/login", status_code=303)
         _dress()
         await build_factory_page(console.feed, console.pulse, console.actor(request))
+        return None
+
+    @ui.page("/waiting", title=f"{console.name}: nodes that cannot report")
+    async def waiting(request: Request) -> Response | None:
+        if not console.admits(request):
+            return RedirectResponse("/login?target=/waiting", status_code=303)
+        _dress()
+        await build_waiting_page(console.feed, console.pulse, console.actor(request))
         return None
 
     @ui.page("/machines/{machine_id}", title=f"{console.name}: machine")

@@ -8,7 +8,14 @@ from andon_cloud.commands.lifecycle import CommandStatus
 from andon_cloud.console.state import MachineState, age_text
 
 if TYPE_CHECKING:
-    from andon_cloud.console.feed import CommandView, MachineView, RelayView
+    from andon_cloud.console.feed import (
+        CommandView,
+        MachineView,
+        NodeView,
+        RelayView,
+        UnknownKeysView,
+        WaitingNode,
+    )
 
 
 class Sign(NamedTuple):
@@ -91,3 +98,54 @@ def lease(seconds: int) -> str:
         if seconds >= unit_s and seconds % unit_s == 0:
             return f"{seconds // unit_s} {unit}"
     return f"{seconds} s"
+
+
+def node_line(node: NodeView, now_ms: int) -> str:
+    """What runs on a node, and when it was heard."""
+    firmware = f"firmware {node.firmware}" if node.firmware else "firmware not told"
+    revision = "configuration not told" if node.revision is None else f"configuration {node.revision}"
+    heard = "never heard" if node.seen_ms is None else f"heard {age_text(node.seen_ms, now_ms)}"
+    return f"Node {node.id} · {firmware} · {revision} · {heard}"
+
+
+def sent(node: WaitingNode) -> str:
+    """What a waiting node has sent last, so that a person may recognise it."""
+    if not node.sent:
+        return "no reading yet"
+    return ", ".join(f"{name} {_value(value)}" for name, value in node.sent)
+
+
+def _value(value: float | bool | str) -> str:  # noqa: FBT001 - one of a reading's three kinds of value
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, str):
+        return value
+    return number(value, 0 if float(value).is_integer() else 2)
+
+
+def waiting_line(node: WaitingNode, now_ms: int) -> str:
+    """Since when, and how much."""
+    packs = "1 pack waits" if node.packs == 1 else f"{number(node.packs)} packs wait"
+    return f"heard {age_text(node.last_ms, now_ms)} · {packs}"
+
+
+def keys_title(keys: UnknownKeysView) -> str:
+    """Whose keys they may be."""
+    who = keys.owner or keys.node
+    return f"Unknown keys {keys.kid or '(empty)'}" + (f", perhaps {who}" if who else "")
+
+
+def keys_line(keys: UnknownKeysView, now_ms: int) -> str:
+    """When they were heard, and how often."""
+    return f"heard {age_text(keys.last_ms, now_ms)} · {number(keys.messages)} messages refused"
+
+
+def keys_advice(keys: UnknownKeysView) -> str:
+    """What a person can do."""
+    if keys.owner is not None and keys.owner_gateway == keys.gateway:
+        return f"These are the keys of {keys.owner}; its gateway is about to get them."
+    if keys.owner is not None:
+        return f"These are the keys of {keys.owner}, which is registered at {keys.owner_gateway}: move it to {keys.gateway}."
+    if keys.node is not None:
+        return f"{keys.node} was last known at this address. If its keys were replaced, provision the board: andon node provision"
+    return "Nobody has these keys any more. Provision the board: andon node provision"

@@ -1,123 +1,123 @@
-"""Nodes that a gateway hears and the registry does not know: told by the gateway, adopted by a person."""
+"""Nodes that gateways hear and that cannot report: told by the gateways, seen and adopted by people."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+import orjson
 from sqlalchemy import delete, select
 
-from andon_cloud.auth import AuthenticatedGateway, require_person
-from andon_cloud.gateways.models import QuarantinedNode
-from andon_cloud.identifiers import DnsLabel, EpochMs, Line
-from andon_cloud.problems import not_found, responses
-from andon_cloud.registry.models import Node
-from andon_cloud.registry.routes import GatewayId, NodeId
+from andon_cloud.gateways.models import QuarantinedNode, UnknownKeys
+from andon_cloud.gateways.quarantine_schemas import UnknownKeysOut, UnknownNodeOut
+from andon_cloud.problems import not_found
+from andon_cloud.registry.credentials import NodeCredentials
+from andon_cloud.registry.models import Node, NodeAudit
 from andon_cloud.registry.schemas import NodeIn, NodeOut
-from andon_cloud.services import Wired
 
 if TYPE_CHECKING:
-    from pydantic.config import JsonDict
+    from andon_cloud.db.engine import Database
+    from andon_cloud.gateways.quarantine_schemas import Adoption, QuarantineReport
+    from andon_cloud.registry.service import Registry
 
-MOST_NODES: Final = 1000
-"""In one report; gateways keep fewer unknown nodes themselves."""
-
-router = APIRouter(
-    prefix="/api/v1", responses=responses(401, 422), tags=["nodes"], dependencies=[Depends(require_person)]
-)
-channel = APIRouter(prefix="/api/v1/gateways/{gateway}", responses=responses(401, 403, 422), tags=["gateway channel"])
-
-_UNKNOWN: JsonDict = {
-    "node": "press-9",
-    "first_ms": 1764000000000,
-    "last_ms": 1764000060000,
-    "packs": 12,
-    "address": "coap://192.0.2.7:5683",
-}
+ADOPTED = "adopted"
 
 
-class UnknownNode(BaseModel):
-    """A node that the gateway hears and that has no place here."""
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Who waits. Methods raise `Problem` 404, 409 and 422."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_UNKNOWN]})
+    database: Database
+    registry: Registry
 
-    node: DnsLabel
-    first_ms: EpochMs
-    last_ms: EpochMs
-    packs: Annotated[int, Field(ge=0, lt=2**53, description="Packs that wait at the gateway, or have waited")]
-    address: Annotated[Line, Field(max_length=200)]
+    async def replace(self, gateway_id: str, report: QuarantineReport) -> None:
+        """Take a gateway's report instead of its last one."""
+        nodes = {item.node: item for item in report.nodes}
+        keys = {item.kid: item for item in report.keys}
+        async with self.database.writing() as session:
+            for table in (QuarantinedNode, UnknownKeys):
+                await session.execute(delete(table).where(table.gateway_id == gateway_id))
+            session.add_all(
+                QuarantinedNode(
+                    gateway_id=gateway_id,
+                    node_id=item.node,
+                    sent=orjson.dumps(item.sent).decode(),
+                    **item.model_dump(exclude={"node", "sent"}),
+                )
+                for item in nodes.values()
+            )
+            session.add_all(UnknownKeys(gateway_id=gateway_id, **item.model_dump()) for item in keys.values())
 
-
-class QuarantineReport(BaseModel):
-    """All unknown nodes of one gateway; it replaces the report before."""
-
-    nodes: Annotated[list[UnknownNode], Field(max_length=MOST_NODES)]
-
-
-class UnknownNodeOut(UnknownNode):
-    """An unknown node and the gateway that hears it."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_UNKNOWN | {"gateway": "gw-1"}]})
-
-    gateway: str
-
-
-class Adoption(BaseModel):
-    """Where the node is mounted."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"machine_id": "press-9"}]})
-
-    machine_id: DnsLabel
-
-
-@channel.post("/quarantine", status_code=204)
-async def report_quarantine(identity: AuthenticatedGateway, report: QuarantineReport, services: Wired) -> None:
-    """Tell which unknown nodes are waiting, all of them; repeating a report changes nothing."""
-    async with services.database.writing() as session:
-        await session.execute(delete(QuarantinedNode).where(QuarantinedNode.gateway_id == identity.id))
-        unknown = {item.node: item for item in report.nodes}
-        session.add_all(
-            QuarantinedNode(gateway_id=identity.id, node_id=node, **item.model_dump(exclude={"node"}))
-            for node, item in unknown.items()
-        )
-
-
-@router.get("/quarantine")
-async def list_quarantine(services: Wired) -> list[UnknownNodeOut]:
-    """Nodes that gateways hear and nobody has registered, by gateway and id."""
-    async with services.database.reading() as session:
-        rows = await session.scalars(
+    async def nodes(self) -> list[UnknownNodeOut]:
+        """Nodes that nobody has registered, by gateway and id."""
+        query = (
             select(QuarantinedNode)
             .where(QuarantinedNode.node_id.not_in(select(Node.id)))
             .order_by(QuarantinedNode.gateway_id, QuarantinedNode.node_id)
         )
-        return [
-            UnknownNodeOut(
-                gateway=row.gateway_id,
-                node=row.node_id,
-                first_ms=row.first_ms,
-                last_ms=row.last_ms,
-                packs=row.packs,
-                address=row.address,
+        async with self.database.reading() as session:
+            return [
+                UnknownNodeOut(
+                    gateway=row.gateway_id,
+                    node=row.node_id,
+                    first_ms=row.first_ms,
+                    last_ms=row.last_ms,
+                    packs=row.packs,
+                    address=row.address,
+                    sent=orjson.loads(row.sent),
+                )
+                for row in await session.scalars(query)
+            ]
+
+    async def keys(self) -> list[UnknownKeysOut]:
+        """Keys that the gateway that hears them does not have, by gateway and kid."""
+        async with self.database.reading() as session:
+            rows = list(await session.scalars(select(UnknownKeys).order_by(UnknownKeys.gateway_id, UnknownKeys.kid)))
+            # A kid is the number of the keys (credentials.py); that of keys that are gone leads to nobody.
+            numbers = {row.kid: int(row.kid or "0", 16) for row in rows if len(row.kid) < _LONGEST_KID}
+            query = select(NodeCredentials.number, NodeCredentials.node_id, Node.gateway_id).join(
+                Node, Node.id == NodeCredentials.node_id
             )
-            for row in rows
-        ]
+            found = await session.execute(query.where(NodeCredentials.number.in_(numbers.values())))
+            owners = {number: (node, gateway) for number, node, gateway in found}
+        return [_keys_out(row, owners.get(numbers.get(row.kid, 0))) for row in rows]
+
+    async def adopt(self, gateway_id: str, node_id: str, adoption: Adoption, actor: str) -> NodeOut:
+        """Mount a waiting node on a machine and write down who did it and why; its gateway hears of it at once."""
+        async with self.database.reading() as session:
+            if await session.get(QuarantinedNode, (gateway_id, node_id)) is None:
+                raise not_found("waiting node", f"{node_id} at gateway {gateway_id}")
+        adopted = await self.registry.add_node(
+            NodeIn(id=node_id, machine_id=adoption.machine_id, gateway_id=gateway_id),
+            NodeAudit(
+                node_id=node_id,
+                action=ADOPTED,
+                machine_id=adoption.machine_id,
+                gateway_id=gateway_id,
+                actor=actor,
+                reason=adoption.reason,
+                at_ms=self.registry.clock(),
+            ),
+        )
+        async with self.database.writing() as session:
+            row = await session.get(QuarantinedNode, (gateway_id, node_id))
+            if row is not None:
+                await session.delete(row)
+        return adopted
 
 
-@router.post(
-    "/gateways/{gateway}/quarantine/{node}/adopt",
-    status_code=201,
-    responses=responses(404, 409),
-)
-async def adopt_node(gateway: GatewayId, node: NodeId, adoption: Adoption, services: Wired) -> NodeOut:
-    """Mount a waiting node on a machine: the gateway hears of it at once and lets its packs go."""
-    async with services.database.reading() as session:
-        if await session.get(QuarantinedNode, (gateway, node)) is None:
-            raise not_found("waiting node", f"{node} at gateway {gateway}")
-    adopted = await services.registry.add_node(NodeIn(id=node, machine_id=adoption.machine_id, gateway_id=gateway))
-    async with services.database.writing() as session:
-        row = await session.get(QuarantinedNode, (gateway, node))
-        if row is not None:
-            await session.delete(row)
-    return adopted
+_LONGEST_KID = 2 * 7
+
+
+def _keys_out(row: UnknownKeys, owner: tuple[str, str] | None) -> UnknownKeysOut:
+    return UnknownKeysOut(
+        gateway=row.gateway_id,
+        kid=row.kid,
+        first_ms=row.first_ms,
+        last_ms=row.last_ms,
+        messages=row.messages,
+        address=row.address,
+        node=row.node,
+        owner=None if owner is None else owner[0],
+        owner_gateway=None if owner is None else owner[1],
+    )

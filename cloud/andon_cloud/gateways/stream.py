@@ -1,4 +1,4 @@
-"""The event stream of one gateway: its assets, the version of the rules, its open commands, then all of them as they change (docs/protocol.md)."""
+"""The event stream of one gateway: assets, version of the rules, open commands and updates, then all as they change (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from andon_cloud.commands.offers import Offer, mark_offered, open_offers
 from andon_cloud.registry.credentials import credentials_of_gateway
 from andon_cloud.registry.models import Gateway, Machine, Node
 from andon_cloud.rules.service import newest_etag
+from andon_cloud.updates.service import updates_of_gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from andon_cloud.db.engine import Database
     from andon_cloud.gateways.notifier import Notifier
     from andon_cloud.identifiers import Clock
+    from andon_cloud.updates.schemas import UpdateEvent
 
 # A comment alone, without the blank line that would end an event: some clients make an empty event of that.
 KEEPALIVE = b": keep-alive\n"
@@ -38,6 +40,7 @@ class Snapshot:
     keys: dict[str, dict[str, str]] | None
     offers: list[Offer]
     rules: tuple[int, str] | None
+    updates: list[UpdateEvent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class GatewayStream:
         version = -1
         rules: tuple[int, str] | None = None
         sent: set[str] = set()
+        updates: list[UpdateEvent] | None = None
         loop = asyncio.get_running_loop()
         spoken = loop.time()
         with self.notifier.subscribed(gateway_id) as changed:
@@ -71,8 +75,8 @@ class GatewayStream:
                     return  # the gateway reconnects with its back-off; nothing was promised on this stream
                 if snapshot is None or snapshot.token_hash != token_hash:
                     return
-                chunk = _chunk(snapshot, fresh, rules_known=rules)
-                version, rules = snapshot.version, snapshot.rules
+                chunk = _chunk(snapshot, fresh, rules_known=rules, with_updates=snapshot.updates != updates)
+                version, rules, updates = snapshot.version, snapshot.rules, snapshot.updates
                 sent = {offer.event.id for offer in snapshot.offers} & (sent | {event.id for event in fresh})
                 if chunk:
                     yield chunk
@@ -114,10 +118,14 @@ class GatewayStream:
                 }
                 keys = await credentials_of_gateway(session, gateway_id)
             offers = await open_offers(session, gateway_id)
-            return Snapshot(row.token_hash, row.assets_version, nodes, keys, offers, await newest_etag(session))
+            updates = await updates_of_gateway(session, gateway_id)
+            rules = await newest_etag(session)
+            return Snapshot(row.token_hash, row.assets_version, nodes, keys, offers, rules, updates)
 
 
-def _chunk(snapshot: Snapshot, fresh: list[CommandEvent], rules_known: tuple[int, str] | None) -> bytes:
+def _chunk(
+    snapshot: Snapshot, fresh: list[CommandEvent], *, rules_known: tuple[int, str] | None, with_updates: bool
+) -> bytes:
     parts: list[bytes] = []
     if snapshot.nodes is not None:
         parts.append(sse_event("assets", {"version": snapshot.version, "nodes": snapshot.nodes}))
@@ -125,6 +133,8 @@ def _chunk(snapshot: Snapshot, fresh: list[CommandEvent], rules_known: tuple[int
     if snapshot.rules is not None and snapshot.rules != rules_known:
         parts.append(sse_event("rules", {"version": snapshot.rules[0], "etag": snapshot.rules[1]}))
     parts.extend(sse_event("command", event.model_dump(), event.id) for event in fresh)
+    if with_updates:
+        parts.append(sse_event("updates", {"updates": [update.model_dump() for update in snapshot.updates]}))
     return b"".join(parts)
 
 

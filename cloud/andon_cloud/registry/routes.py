@@ -18,6 +18,7 @@ from andon_cloud.registry.schemas import (
     MachineChange,
     MachineIn,
     MachineOut,
+    NodeAuditOut,
     NodeChange,
     NodeIn,
     NodeOut,
@@ -77,6 +78,12 @@ async def add_node(wanted: NodeIn, services: Wired) -> NodeOut:
 async def get_node(node: NodeId, services: Wired) -> NodeOut:
     """One node."""
     return await services.registry.node(node)
+
+
+@router.get("/nodes/{node}/audit", tags=["nodes"], responses=responses(404))
+async def get_node_audit(node: NodeId, services: Wired) -> list[NodeAuditOut]:
+    """What people did to a node, oldest first; it outlives the node."""
+    return await services.registry.node_log(node)
 
 
 @router.patch("/nodes/{node}", tags=["nodes"], responses=responses(404, 409))

@@ -152,7 +152,17 @@ class NodeOut(BaseModel):
     model_config = ConfigDict(
         from_attributes=True,
         json_schema_extra={
-            "examples": [{"id": "press-7", "machine_id": "press-7", "gateway_id": "gw-1", "created_ms": 1764000000000}]
+            "examples": [
+                {
+                    "id": "press-7",
+                    "machine_id": "press-7",
+                    "gateway_id": "gw-1",
+                    "created_ms": 1764000000000,
+                    "firmware": "1.3.0",
+                    "revision": 4,
+                    "seen_ms": 1764000060000,
+                }
+            ]
         },
     )
 
@@ -160,3 +170,33 @@ class NodeOut(BaseModel):
     machine_id: str
     gateway_id: str
     created_ms: EpochMs
+    firmware: str | None = Field(default=None, description="Version that it said it runs")
+    revision: int | None = Field(default=None, description="Of the configuration that it said it has")
+    seen_ms: EpochMs | None = Field(default=None, description="When its gateway last heard it, to about a minute")
+
+
+class NodeAuditOut(BaseModel):
+    """One entry of a node's log."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "action": "adopted",
+                    "machine_id": "press-9",
+                    "gateway_id": "gw-1",
+                    "actor": "api",
+                    "reason": "mounted today",
+                    "at_ms": 1764000000000,
+                }
+            ]
+        },
+    )
+
+    action: str
+    machine_id: str
+    gateway_id: str
+    actor: str
+    reason: str
+    at_ms: EpochMs

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from andon_cloud.db.base import Base
 from andon_cloud.problems import Problem, conflict, not_found
-from andon_cloud.registry.models import Gateway, Machine, Node
+from andon_cloud.registry.models import Gateway, Machine, Node, NodeAudit
 from andon_cloud.registry.schemas import (
     GatewayChange,
     GatewayIn,
@@ -19,11 +19,13 @@ from andon_cloud.registry.schemas import (
     MachineChange,
     MachineIn,
     MachineOut,
+    NodeAuditOut,
     NodeChange,
     NodeIn,
     NodeOut,
 )
 from andon_cloud.registry.tokens import new_token, token_hash
+from andon_cloud.updates.service import end_updates_of_node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,13 +104,15 @@ class Registry:
         async with self.database.reading() as session:
             return NodeOut.model_validate(await _existing(session, Node, node_id))
 
-    async def add_node(self, wanted: NodeIn) -> NodeOut:
-        """Register a node on a machine, served by a gateway."""
+    async def add_node(self, wanted: NodeIn, entry: NodeAudit | None = None) -> NodeOut:
+        """Register a node on a machine, served by a gateway; `entry` goes into its log with it."""
         async with self.database.writing() as session:
             await _refer(session, wanted.machine_id, wanted.gateway_id)
             await _machine_is_free(session, wanted.machine_id)
             node = Node(**wanted.model_dump(), created_ms=self.clock())
             await _insert(session, node, wanted.id)
+            if entry is not None:
+                session.add(entry)
             await _bump(session, [wanted.gateway_id])
             result = NodeOut.model_validate(node)
         self.notifier.notify(wanted.gateway_id)
@@ -129,11 +133,23 @@ class Registry:
         self.notifier.notify(*gateways)
         return result
 
+    async def node_log(self, node_id: str) -> list[NodeAuditOut]:
+        """What people did to a node, oldest first; it outlives the node."""
+        async with self.database.reading() as session:
+            rows = await session.scalars(
+                select(NodeAudit).where(NodeAudit.node_id == node_id).order_by(NodeAudit.number)
+            )
+            found = [NodeAuditOut.model_validate(row) for row in rows]
+            if not found:
+                await _existing(session, Node, node_id)
+            return found
+
     async def remove_node(self, node_id: str) -> None:
         """Remove a node; its gateway stops forwarding its readings."""
         async with self.database.writing() as session:
             node = await _existing(session, Node, node_id)
             gateway = node.gateway_id
+            await end_updates_of_node(session, node_id, self.clock())
             await session.delete(node)
             await _bump(session, [gateway])
         self.notifier.notify(gateway)

@@ -31,7 +31,7 @@ from andon_cloud.telemetry.store import (
 )
 
 Authenticate = Callable[[str], Awaitable[str | None]]
-Observer = Callable[[Sequence[RelayReading]], Awaitable[None]]
+Observer = Callable[[str, Sequence[RelayReading]], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 _AUTHORIZATION: Final = re.compile(r"(?:token|bearer) +(\S+) *", re.IGNORECASE)
@@ -78,7 +78,7 @@ class _Endpoint:
 
     async def write(self, request: Request) -> Response:
         try:
-            await self._check_token(request.headers.get("authorization", ""))
+            gateway = await self._gateway_of(request.headers.get("authorization", ""))
             precision = self._check_target(request)
             encoding = _encoding(request)
             body = await self._receive(request)
@@ -86,20 +86,22 @@ class _Endpoint:
             try:
                 await self.store.write(body, precision, encoding)
             except LinesRejectedError:
-                # The good lines are stored, so what they say about relays is true.
-                await self._observe(readings)
+                # The good lines are stored, so what they say about relays is what this gateway says.
+                await self._observe(gateway, readings)
                 raise
-            await self._observe(readings)
+            await self._observe(gateway, readings)
         except _RefusedError as error:
             return error.response()
         except StoreError as error:
             return _answer(error)
         return Response(status_code=204)
 
-    async def _check_token(self, authorization: str) -> None:
+    async def _gateway_of(self, authorization: str) -> str:
         match = _AUTHORIZATION.fullmatch(authorization)
-        if match is None or await self.authenticate(match[1]) is None:
+        gateway = None if match is None else await self.authenticate(match[1])
+        if gateway is None:
             raise _RefusedError(401, "unauthorized", "unauthorized access")
+        return gateway
 
     def _check_target(self, request: Request) -> Precision:
         org = request.query_params.get("org") or request.query_params.get("orgID")
@@ -146,12 +148,12 @@ class _Endpoint:
         except MalformedGzipError as error:
             raise _RefusedError(400, "invalid", str(error)) from error
 
-    async def _observe(self, readings: list[RelayReading]) -> None:
+    async def _observe(self, gateway: str, readings: list[RelayReading]) -> None:
         if not readings:
             return
         for observer in self.observers:
             try:
-                await observer(readings)
+                await observer(gateway, readings)
             except Exception:  # noqa: BLE001  # an observer's fault must not make the gateway send stored points again
                 _log.exception("an observer of relay readings failed")
 
@@ -198,7 +200,7 @@ def write_router(
     Args:
         store: An open store.
         authenticate: Returns the id of the gateway that a token belongs to, or None. Tokens are never logged.
-        observers: Called after a write with the relay readings that were stored, if there are any. What they raise is
+        observers: Called after a write with the gateway and the relay readings of it that were stored, if there are any. What they raise is
             logged and does not change the answer.
         org: The only organization; another one is answered with 404.
         bucket: The only bucket; another one is answered with 404.

@@ -57,6 +57,10 @@ def build(machines: int, token: str | None, *, live: bool) -> FastAPI:
         for name, value in change.items():
             setattr(feed, name, value)
 
+    @app.post("/api/dev/waiting")
+    async def waiting(change: dict[str, int]) -> None:
+        feed.let_wait(change.get("nodes", 0), change.get("keys", 0), change.get("free", 0))
+
     @app.post("/api/dev/reset")
     async def reset() -> None:
         feed.__init__(machines, now_ms())  # type: ignore[misc]  # the same object, as new
@@ -72,7 +76,7 @@ def build(machines: int, token: str | None, *, live: bool) -> FastAPI:
             | {"reason": command.reason, "actor": command.actor, "status": command.status}
             for machine, command in feed.log
         ]
-        return JSONResponse({"commands": entries, "reads": feed.reads})
+        return JSONResponse({"commands": entries, "reads": feed.reads, "adopted": feed.adopted})
 
     mount(app, feed, api_token=token)
     return app

@@ -8,15 +8,21 @@ from dataclasses import dataclass, replace
 
 from andon_cloud.commands.lifecycle import CommandStatus
 from andon_cloud.console.feed import (
+    AdoptionRefusedError,
     CommandRefusedError,
     CommandView,
     FactoryView,
     FeedUnavailableError,
+    FreeMachine,
     GatewayView,
     MachineDetail,
     MachineView,
+    NodeView,
     RelayView,
+    UnknownKeysView,
     UnknownMachineError,
+    WaitingNode,
+    WaitingView,
 )
 from andon_cloud.console.rates import Point
 from andon_cloud.console.state import Readings, derive_condition
@@ -52,6 +58,8 @@ class MemoryFeed:
         self.gateway_connected = True
         self.reads = 0
         self.log: list[tuple[str, CommandView]] = []
+        self.waiting = WaitingView()
+        self.adopted: list[tuple[str, ...]] = []
         rng = random.Random(seed)
         self.seats = {}
         for n in range(machines):
@@ -74,7 +82,30 @@ class MemoryFeed:
             raise FeedUnavailableError(self.broken)
         gateways = (GatewayView("gw-1", connected=self.gateway_connected),)
         views = tuple(self._view(seat) for seat in self.seats.values())
-        return FactoryView(self.now_ms, views, gateways, 4.2 * len(views))
+        return FactoryView(self.now_ms, views, gateways, 4.2 * len(views), self.waiting)
+
+    def let_wait(self, nodes: int, keys: int, free: int) -> None:
+        """Nodes, keys and free machines to be seen at /waiting."""
+        self.waiting = WaitingView(
+            tuple(
+                WaitingNode(
+                    "gw-1", f"press-{n}", f"192.0.2.{n}:5683", self.now_ms - 4000, 12,
+                    (("temperature/0", 41.1875), ("cycles/0", 18231), ("relay/0", True)),
+                )
+                for n in range(9, 9 + nodes)
+            ),
+            tuple(
+                UnknownKeysView("gw-1", f"{n:02x}", f"192.0.2.{n}:5683", self.now_ms - 9000, 31, "mill-2" if n == 7 else None)
+                for n in range(7, 7 + keys)
+            ),
+            tuple(FreeMachine(f"press-{n}", f"Press {n}", "demo \u203a hall-1 \u203a line-2") for n in range(9, 9 + free)),
+        )  # fmt: skip
+
+    async def adopt(self, gateway: str, node: str, machine_id: str, *, reason: str, actor: str) -> None:
+        if self.refuse:
+            raise AdoptionRefusedError(self.refuse)
+        self.adopted.append((gateway, node, machine_id, reason, actor))
+        self.waiting = replace(self.waiting, nodes=tuple(item for item in self.waiting.nodes if item.node != node))
 
     async def machine(self, machine_id: str, span_s: int) -> MachineDetail:
         if self.broken:
@@ -154,4 +185,5 @@ class MemoryFeed:
             cycles_per_min=seat.rate if running else 0.0,
             relays=(RelayView(0, seat.closed, seat.command),),
             last_seen_ms=seen,
+            nodes=(NodeView(seat.id, "1.3.0", 4, seen),),
         )

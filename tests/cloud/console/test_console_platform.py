@@ -31,9 +31,10 @@ class Gateway:
         self.client.post("/api/v2/write", params=query, content=body, headers=self._headers).raise_for_status()
 
     def report(self, command: str, state: str) -> None:
-        body = {"state": state, "at_ms": now_ms(), "contact": None, "detail": ""}
-        path = f"/api/v1/gateways/gw-1/commands/{command}/events"
-        self.client.post(path, json=body, headers=self._headers).raise_for_status()
+        self.post(f"commands/{command}/events", {"state": state, "at_ms": now_ms(), "contact": None, "detail": ""})
+
+    def post(self, path: str, body: dict[str, Any]) -> None:
+        self.client.post(f"/api/v1/gateways/gw-1/{path}", json=body, headers=self._headers).raise_for_status()
 
 
 def now_ms() -> int:
@@ -121,3 +122,32 @@ def test_the_api_and_the_console_share_the_port(page_and_gateway: tuple[Page, Ga
     assert gateway.client.get("/healthz").json() == {"database": "ok", "store": "ok"}
     assert gateway.client.get("/docs").status_code == 200
     assert "text/html" in gateway.client.get("/").headers["content-type"]
+
+
+def test_adoption_in_the_real_cloud(page_and_gateway: tuple[Page, Gateway]) -> None:
+    page, gateway = page_and_gateway
+    create(gateway.client, "machines", {"id": "oven-1", "name": "Oven 1", "site": "demo", "area": "a1", "line": "l1"})
+    at = now_ms()
+    unknown = {"first_ms": at, "last_ms": at, "address": "coap://192.0.2.7:5683"}
+    report = {
+        "nodes": [unknown | {"node": "oven-1", "packs": 3, "sent": {"temperature/0": 180.5, "relay/0": False}}],
+        "keys": [unknown | {"kid": "07", "messages": 3, "node": None}],
+    }
+    gateway.post("quarantine", report)
+    page.goto("/waiting")
+    node = page.get_by_role("article", name="oven-1 at gw-1")
+    expect(node).to_contain_text("temperature/0 180.50, relay/0 off")
+    expect(page.get_by_role("article", name="Keys 07 at gw-1")).to_be_visible()
+    node.get_by_role("button", name="Adopt oven-1").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Reason").fill("mounted today")
+    dialog.get_by_role("button", name="Adopt oven-1 on Oven 1").click()
+    expect(page.get_by_text("No node waits.")).to_be_visible()
+    (entry,) = gateway.client.get("/api/v1/nodes/oven-1/audit").json()
+    said = {"action": "adopted", "machine_id": "oven-1", "gateway_id": "gw-1", "reason": "mounted today"}
+    assert said.items() <= entry.items()
+    assert entry["actor"] == "console"
+    seen = {"node": "oven-1", "version": "1.3.0", "revision": 4, "seen_ms": now_ms()}
+    gateway.post("nodes", {"nodes": [seen]})
+    page.goto("/machines/oven-1")
+    expect(page.get_by_text("Node oven-1 · firmware 1.3.0 · configuration 4 · heard")).to_be_visible()

@@ -34,10 +34,13 @@ async def report(cloud: Cloud, command: str, state: str, **fields: Any) -> httpx
     return await cloud.gateway.post(f"/api/v1/gateways/gw-1/commands/{command}/events", json=body)
 
 
-async def relay_reading(cloud: Cloud, *, on: bool, time_ms: int | None = None, channel: int = 0) -> None:
+async def relay_reading(
+    cloud: Cloud, *, on: bool, time_ms: int | None = None, channel: int = 0, headers: dict[str, str] | None = None
+) -> None:
     tags = f"area=a1,channel={channel},line=l1,machine=press-7,node=press-7,site=demo"
     body = f"relay,{tags} on={str(on).lower()} {cloud.clock.now_ms if time_ms is None else time_ms}"
-    answer = await cloud.gateway.post("/api/v2/write?org=andon&bucket=telemetry&precision=ms", content=body)
+    target = "/api/v2/write?org=andon&bucket=telemetry&precision=ms"
+    answer = await cloud.gateway.post(target, content=body, headers=headers)
     assert answer.status_code == 204, answer.text
 
 
@@ -107,6 +110,22 @@ async def test_what_does_not_prove_a_command(factory: Cloud) -> None:
     await relay_reading(factory, on=True, channel=1)
     await relay_reading(factory, on=True, time_ms=factory.clock.now_ms - 5_000)
     assert (await history(factory, command["id"]))["status"] == "acknowledged"
+    await relay_reading(factory, on=True)
+    assert (await history(factory, command["id"]))["status"] == "confirmed"
+
+
+async def test_another_gateways_token_confirms_nothing(factory: Cloud) -> None:
+    answer = await factory.people.post("/api/v1/gateways", json={"id": "gw-2", "name": "Hall 2"})
+    as_other = {"Authorization": f"Token {answer.json()['token']}"}
+    await relay_reading(factory, on=False)
+    command = await issue(factory)
+    await report(factory, command["id"], "sent")
+    for step in ("sent", "acknowledged"):
+        await report(factory, command["id"], step)
+        factory.clock.advance(0.01)
+        await relay_reading(factory, on=True, headers=as_other)
+        await factory.services.commands.sweep()
+        assert (await history(factory, command["id"]))["status"] == step
     await relay_reading(factory, on=True)
     assert (await history(factory, command["id"]))["status"] == "confirmed"
 

@@ -111,10 +111,13 @@ readings = st.builds(
 def test_the_order_of_readings_and_acknowledgement_does_not_matter(
     *, seen: list[RelayReading], position: int, on: bool, not_before_ms: int
 ) -> None:
-    item = Awaited("c", "n", 0, on, not_before_ms)
+    item = Awaited("c", "g", "n", 0, on, not_before_ms)
     memory = Readings()
-    proved = bool(memory.saw(seen[:position])) or memory.wait_for(item)
-    proofs = memory.saw(seen[position:])
+    # What another gateway says about the same node neither proves nor hides anything.
+    assert memory.saw("other", seen[:position]) == []
+    proved = bool(memory.saw("g", seen[:position])) or memory.wait_for(item)
+    assert memory.saw("other", seen) == []
+    proofs = memory.saw("g", seen[position:])
     assert not (proved and proofs), "proved twice"
     expected = any(one.channel == 0 and one.on is on and one.time_ms >= not_before_ms for one in seen)
     assert (proved or bool(proofs)) is expected
@@ -179,7 +182,7 @@ class CommandOnADatabase(RuleBasedStateMachine):
     @precondition(lambda self: self.status is S.ACKNOWLEDGED)
     @rule(on=st.booleans())
     def reading(self, *, on: bool) -> None:
-        self.runner.run(self.commands.saw_readings([RelayReading("m", "n", 0, on, self.now_ms)]))
+        self.runner.run(self.commands.saw_readings("g", [RelayReading("m", "n", 0, on, self.now_ms)]))
         if on:
             self._step(S.CONFIRMED)
 

@@ -205,11 +205,12 @@ READING = RelayReading("press-7", "n", 0, on=True, time_ms=T0)
 async def test_observers_get_the_stored_relay_readings(embedded: EmbeddedStore) -> None:
     seen: list[RelayReading] = []
 
-    async def failing(_readings: Sequence[RelayReading]) -> None:
+    async def failing(_gateway: str, _readings: Sequence[RelayReading]) -> None:
         raise RuntimeError("must not be the sender's trouble")
 
-    async def observer(readings: Sequence[RelayReading]) -> None:
+    async def observer(gateway: str, readings: Sequence[RelayReading]) -> None:
         assert await embedded.latest("relay"), "observers are called after the write"
+        assert gateway == "gw-1"
         seen.extend(readings)
 
     async with connect(build(embedded, [failing, observer])) as client:
@@ -225,7 +226,7 @@ async def test_observers_get_the_stored_relay_readings(embedded: EmbeddedStore) 
 async def test_observers_get_nothing_when_the_store_fails() -> None:
     seen: list[RelayReading] = []
 
-    async def observer(readings: Sequence[RelayReading]) -> None:
+    async def observer(_gateway: str, readings: Sequence[RelayReading]) -> None:
         seen.extend(readings)
 
     store: Any = FailingStore(StoreUnavailableError("away"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import time
 from typing import TYPE_CHECKING
 
@@ -118,3 +119,31 @@ else:
     lines = ["3 lasted 2000", "4 epoch 1000000", "5 lasted 7000", "6 epoch 5000000", ""]
     assert result.stdout.strip() == repr(lines), result.stderr
     assert run_vm(source, str(tmp_path / "epochs.txt"), "damaged").stdout.strip() == "False"
+
+
+def test_numbers_that_jump_by_millions_cost_no_time_and_keep_the_order(tmp_path: Path) -> None:
+    """A board that was provisioned anew: nothing counts through the boots that never were."""
+    source = """
+import sys
+from andon_node.epochs import Epochs
+
+class Journal:
+    last_boot = 5
+    last_ms = 7000
+
+class Clock:
+    def epoch_ms(self, monotonic_ms):
+        return 2000000000 + monotonic_ms
+    def base_time_ms(self, taken_ms):
+        return 2000000000 + taken_ms
+
+with open(sys.argv[1], "w") as file:
+    file.write("3 lasted 2000\\n")
+epochs = Epochs(sys.argv[1], 60000000, Journal, Clock())
+print([epochs.base_time_ms(boot, ms) for boot, ms in ((1, 10), (3, 2000), (5, 7000), (60000000, 5))])
+"""
+    found = ast.literal_eval(run_vm(source, str(tmp_path / "epochs.txt")).stdout)
+    times = [time_ms for time_ms, _ in found]
+    assert times == sorted(times)
+    assert [exact for _, exact in found] == [False, False, False, True]
+    assert times[3] - times[2] < 1000

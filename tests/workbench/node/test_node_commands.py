@@ -7,12 +7,15 @@ import json
 import os
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 import serial
 from workbench.node.stand_in_registry import StandInRegistry
 
+from andon_workbench.bundle.format import Bundle
+from andon_workbench.bundle.keys import make_key, read_key
 from andon_workbench.checkout import find_checkout
 from andon_workbench.node.bundle import build_bundle
 from andon_workbench.node.deploy import hashes_in
@@ -104,6 +107,7 @@ def test_update_says_by_which_way_it_goes(measuring: Bench, andon: Callable[...,
 def test_provision_registers_writes_verifies_and_labels(
     measuring: Bench, registry: StandInRegistry, andon: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
+    started_s = int(time.time())
     template = tmp_path / "template.json"
     template.write_text(json.dumps(TEMPLATE))
     svg = tmp_path / "label.svg"
@@ -123,6 +127,9 @@ def test_provision_registers_writes_verifies_and_labels(
     assert json.loads(keys)["secret"] == SECRET
     document = json.loads(config)
     assert (document["node"], document["sample_ms"]) == ("press-7", 2000)
+    assert "pack_ms" not in document, "an emulated board has no flash to spare"
+    # Seconds since 2025, and the starts since.
+    assert 0 <= int(on_board(measuring, "boot.txt")) - (started_s - 1_735_689_600) < 3600
     assert document["gateway"] == {"host": "10.0.0.5", "port": 5684}
     assert done["files"] == {
         "config.json": hashlib.sha256(config).hexdigest(),
@@ -299,3 +306,40 @@ def test_port_over_tcp(own_bench: Bench) -> None:
         finally:
             stop.set()
             copying.join(timeout=10)
+
+
+def test_config_sign_prints_the_signature_and_never_the_key(
+    andon: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    key = tmp_path / "site.key"
+    make_key(key)
+    running, wanted = tmp_path / "running.json", tmp_path / "wanted.json"
+    document = TEMPLATE | {"version": 1, "node": "press-7", "gateway": {"host": "10.0.0.5"}, "revision": 1}
+    running.write_text(json.dumps(document))
+    relays = [{"channel": 0, "pin": "RELAY1", "safe": False}]
+    wanted.write_text(json.dumps(document | {"revision": 2, "relays": relays}))
+    code, text = andon("config", "sign", wanted, "--key", key, "--running", running)
+    assert (code, "signature needed: relays" in text) == (0, True), text
+    signature = bytes.fromhex(text.splitlines()[-1].removeprefix("sig="))
+    read_key(key).public_key().verify(signature, b"andon config\n" + wanted.read_bytes())
+    assert not any(line in text for line in key.read_text().splitlines())
+    key.chmod(0o644)
+    code, text = andon("config", "sign", wanted, "--key", key)
+    assert (code, "others can read it" in text) == (2, True)
+    wanted.write_text(json.dumps(document | {"sample_ms": 1}))
+    key.chmod(0o600)
+    code, text = andon("config", "sign", wanted, "--key", key)
+    assert (code, "sample_ms: expected" in text) == (2, True)
+
+
+def test_update_over_the_network_says_what_it_needs(andon: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    unsigned = tmp_path / "unsigned.fw"
+    unsigned.write_bytes(Bundle("1.1.0", {"andon_node/a.mpy": b"M"}).encode())
+    for words, word in (
+        (("press-7",), "--bundle FILE"),
+        (("press-7", "--bundle", tmp_path / "none.fw"), "andon firmware build"),
+        (("press-7", "--bundle", unsigned), "not signed"),
+        (("--bundle", unsigned), "name the NODE"),
+    ):
+        code, text = andon("update", *words)
+        assert (code, word in text) == (2, True), text

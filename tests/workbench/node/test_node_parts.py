@@ -1,20 +1,27 @@
 from __future__ import annotations
 
+import hashlib
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from andon_workbench.board import find_micropython
+from andon_workbench.bundle.keys import public_half
+from andon_workbench.checkout import find_checkout
 from andon_workbench.node import advice, coap
 from andon_workbench.node.bundle import Bundle, build_bundle, compile_source
-from andon_workbench.node.config import parse, value_at, with_value
+from andon_workbench.node.config import parse, sign, touched_outputs, value_at, with_value
 from andon_workbench.node.deploy import plan_deployment
 from andon_workbench.node.errors import ConfigRefusedError, NodeError
 from andon_workbench.node.flash import EsptoolFlasher, ImageFlasher
 from andon_workbench.node.label import Label, fingerprint
-from andon_workbench.node.provision import NodeKeys
+from andon_workbench.node.provision import BOOT_FILE, NodeKeys, seed_boot_number, spare_flash
 
 KEYS = {
     "secret": "00112233445566778899aabbccddeeff",
@@ -173,3 +180,88 @@ def test_coap_request_is_the_one_of_rfc_7252() -> None:
 @given(st.binary(max_size=64))
 def test_coap_reader_takes_any_datagram(datagram: bytes) -> None:
     coap.read_response(datagram, b"abcd")
+
+
+RELAYS = [{"channel": 0, "pin": "RELAY1", "safe": False}]
+RUNNING: dict[str, Any] = {"version": 1, "node": "press-7", "revision": 3, "board": "esp32-devkit", "relays": RELAYS}
+FIRMWARE = find_checkout().firmware
+
+
+def test_the_firmware_takes_the_signature_that_is_made_here(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    (tmp_path / "site_key.hex").write_text(public_half(key))
+    document = json.dumps(RUNNING | {"revision": 4}).encode()
+    made = sign(document, key)
+    source = (
+        f"import sys, asyncio\nsys.path[:0] = [{str(FIRMWARE)!r}, {str(FIRMWARE / 'sim')!r}]\n"
+        "from andon_node.config_store import _check_signature\n"
+        "for body in sys.argv[1], sys.argv[1] + ' ':\n"
+        "    print(asyncio.run(_check_signature('relays', body.encode(), sys.argv[2])))\n"
+    )
+    script = tmp_path / "check.py"
+    script.write_text(source)
+    done = subprocess.run(
+        [find_micropython(), "-X", "heapsize=2m", script, document, made],
+        capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["None", "sig: not the site's signature of this document"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "touched"),
+    [
+        ({"sample_ms": 2000}, None),
+        ({"hold_s": 60}, "hold_s"),
+        ({"relays": []}, "relays"),
+        ({"interlocks": [{}], "sample_ms": 2000}, "interlocks"),
+        ({"pack_ms": 60_000, "wifi": {"ssid": "x"}}, None),
+    ],
+)
+def test_the_firmware_says_what_must_be_signed(change: dict[str, Any], touched: str | None) -> None:
+    after = json.dumps(RUNNING | {"revision": 4} | change).encode()
+    assert touched_outputs(RUNNING, after, FIRMWARE) == touched
+
+
+def test_what_no_node_would_take_is_not_signed() -> None:
+    for change, word in (({"revision": 3}, "revision"), ({"revision": 4, "node": "oven-1"}, "node")):
+        with pytest.raises(NodeError, match=word):
+            touched_outputs(RUNNING, json.dumps(RUNNING | change).encode(), FIRMWARE)
+
+
+class StandInBoard:
+    """A board as far as provisioning asks: its platform and its boot number. (No real ESP32 is here.)"""
+
+    def __init__(self, platform: str, boot: bytes | None = None) -> None:
+        self.platform = platform
+        self.files = {} if boot is None else {BOOT_FILE: boot}
+
+    def evaluate(self, _expression: str) -> str:
+        return self.platform
+
+    def read(self, path: str) -> bytes:
+        if path not in self.files:
+            raise FileNotFoundError(path)
+        return self.files[path]
+
+    def replace(self, path: str, data: bytes) -> None:
+        self.files[path] = data
+
+    def sha256(self, path: str) -> bytes:
+        return hashlib.sha256(self.files[path]).digest()
+
+
+def test_a_real_board_spares_its_flash_unless_told_otherwise() -> None:
+    for platform, document, pack_ms in (("esp32", {}, 10_000), ("esp32", {"pack_ms": 500}, 500), ("linux", {}, None)):
+        board: Any = StandInBoard(platform)
+        given: dict[str, Any] = dict(document)
+        spare_flash(board, given)
+        assert given.get("pack_ms") == pack_ms
+
+
+@given(st.one_of(st.none(), st.integers(0, 2**31), st.just(-1)), st.integers(1_764_000_000, 4_000_000_000))
+def test_boot_numbers_only_grow_and_fit_32_bits(before: int | None, now_s: int) -> None:
+    board: Any = StandInBoard("esp32", {None: None, -1: b"torn\xff"}.get(before, str(before).encode()))
+    number = seed_boot_number(board, now_s)
+    assert number == int(board.files[BOOT_FILE]) < 2**32
+    assert number >= max(before or 0, now_s - 1_735_689_600)
+    assert seed_boot_number(board, now_s) == number

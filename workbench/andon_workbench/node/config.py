@@ -12,6 +12,8 @@ from andon_workbench.board import find_micropython
 from andon_workbench.node.errors import BoardError, ConfigRefusedError, NodeError
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from andon_workbench.node.link import BoardLink
 
 CONFIG: Final = "config.json"
@@ -19,6 +21,14 @@ BACKUP: Final = "config.bak"
 _CANDIDATE: Final = "config.try"
 _REFUSED: Final = "refused: "
 _VM_LIMIT_S: Final = 20.0
+
+# The firmware's own rule about which changes must be signed.
+_TOUCHED: Final = """\
+import sys, json
+sys.path[:0] = {paths!r}
+from andon_node.config_store import protected
+print(protected(*[json.load(open({folder!r} + name)) for name in ("/before", "/after")]))
+"""
 
 # The firmware's own check, on the board or, for a board that has no firmware yet, on this machine's MicroPython.
 _CHECK: Final = """\
@@ -201,3 +211,39 @@ def _json_or_text(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def sign(data: bytes, key: Ed25519PrivateKey) -> str:
+    """The site's signature of a document, 128 hexadecimal digits (docs/protocol.md: Ed25519 over `andon config`, line feed, body)."""
+    return key.sign(b"andon config\n" + data).hex()
+
+
+def touched_outputs(before: dict[str, Any], data: bytes, firmware: Path) -> str | None:
+    """Ask the firmware which change of a document endangers the outputs, so that a node takes it only signed.
+
+    Returns:
+        The first such key, None when there is none.
+
+    Raises:
+        NodeError: no node that runs `before` would take it, signed or not.
+    """
+    after = parse(data.decode(errors="replace"))
+    if after.get("node") != before.get("node"):
+        raise NodeError(f"node: expected {before.get('node')}; another name needs other keys: andon node provision")
+    if after.get("revision", 0) <= before.get("revision", 0):
+        raise NodeError(f"revision: expected more than {before.get('revision', 0)}")
+    with tempfile.TemporaryDirectory(prefix="andon-config-") as folder:
+        # In files of one's own: a command line, and the Wi-Fi password in it, could be seen by everybody on the machine.
+        for name, document in (("before", before), ("after", after)):
+            (Path(folder) / name).touch(mode=0o600)
+            (Path(folder) / name).write_text(json.dumps(document))
+        paths = [str(firmware), str(firmware / "sim")]
+        done = subprocess.run(
+            [find_micropython(), "-X", "heapsize=2m", "-c", _TOUCHED.format(paths=paths, folder=folder)],
+            capture_output=True, text=True, timeout=_VM_LIMIT_S, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise NodeError(f"the firmware's rule does not run here: {' '.join(last)}")
+    answer = done.stdout.strip().splitlines()[-1]
+    return None if answer == "None" else answer

@@ -1,9 +1,9 @@
-"""Progress bars of copies."""
+"""Progress bars of copies and of updates over the network."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -47,3 +47,32 @@ def copying(console: Console) -> Generator[CopyProgress]:
     columns = (TextColumn("{task.description:<32}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield CopyProgress(bar)
+
+
+class UpdateProgress:
+    """One bar for the bytes that the node has; on no terminal, a line for each status."""
+
+    def __init__(self, bar: Progress, console: Console) -> None:
+        self._bar = bar
+        self._console = console
+        self._task = bar.add_task("", total=None)
+        self._status = ""
+
+    def show(self, update: dict[str, Any]) -> None:
+        """Show an update as the cloud sees it."""
+        status, total = str(update["status"]), update["total"]
+        if status != self._status and not self._console.is_terminal:
+            self._console.print(f"{update['node']}: {update['version']} {status}", markup=False, highlight=False)
+        self._status = status
+        self._bar.update(
+            self._task, description=f"{update['node']} {update['version']} {status}",
+            completed=update["received"], total=total,
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def updating(console: Console) -> Generator[UpdateProgress]:
+    """Show how an update goes; the bar goes when it is over."""
+    columns = (TextColumn("{task.description:<32}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield UpdateProgress(bar, console)

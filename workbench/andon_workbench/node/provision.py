@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,12 @@ KEY_FILE: Final = "keys.json"
 # The public key that bundles and interlocks must be signed with.
 SITE_KEY_FILE: Final = "site_key.hex"
 _SITE_KEY_BYTES: Final = 32
+# How often the node has started (docs/protocol.md); a new board begins above all that any board of its name has reached.
+BOOT_FILE: Final = "boot.txt"
+_BOOTS_SINCE_S: Final = 1_735_689_600  # 2025-01-01 UTC; one start a second lasts until 2161 in 32 bits
+# Writes to a real board's flash wear it out; ten seconds a pack are fourteen years at one sample a second (docs/firmware.md).
+REAL_PACK_MS: Final = 10_000
+_EMULATED: Final = "linux"
 _KEY_FIELDS: Final = ("secret", "salt", "sender_id", "recipient_id")
 _NOT_HERE: Final = ("404", "405")
 
@@ -104,6 +111,7 @@ def write_identity(
     Raises:
         VerifyError: what is on the board is not what was sent.
     """
+    seed_boot_number(board, time.time())
     wanted = {}
     if keys is not None:
         wanted[KEY_FILE] = keys.reveal()
@@ -118,6 +126,34 @@ def write_identity(
         if found[path] != hashlib.sha256(data).digest():
             raise VerifyError(f"{path}: the board holds something else than was sent; provision again")
     return found
+
+
+def seed_boot_number(board: BoardLink, now_s: float) -> int:
+    """Lift the board's boot number to the seconds since 2025, unless it is higher; return what it is now.
+
+    The gateway knows packs by (node, boot, seq) for ever. A board that takes another one's place, or comes back to it, must not
+    begin with numbers that were used: its packs would be taken for duplicates and lost.
+
+    Raises:
+        VerifyError: what is on the board is not what was sent.
+    """
+    try:
+        number = int(board.read(BOOT_FILE))
+    except (FileNotFoundError, ValueError):
+        number = 0
+    seed = max(number, int(now_s) - _BOOTS_SINCE_S)
+    if seed != number:
+        data = str(seed).encode()
+        board.replace(BOOT_FILE, data)
+        if board.sha256(BOOT_FILE) != hashlib.sha256(data).digest():
+            raise VerifyError(f"{BOOT_FILE}: the board holds something else than was sent; provision again")
+    return seed
+
+
+def spare_flash(board: BoardLink, document: dict[str, Any]) -> None:
+    """Let a real board write packs less often, unless the document says how often; an emulated one has no flash to wear out."""
+    if "pack_ms" not in document and board.evaluate("__import__('sys').platform") != _EMULATED:
+        document["pack_ms"] = REAL_PACK_MS
 
 
 def read_site_key(path: Path) -> bytes:

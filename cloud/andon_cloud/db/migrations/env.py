@@ -11,6 +11,7 @@ from andon_cloud.db.base import Base
 from andon_cloud.gateways import models as _gateways  # noqa: F401 - registers its tables
 from andon_cloud.registry import models as _registry  # noqa: F401 - registers its tables
 from andon_cloud.rules import models as _rules  # noqa: F401 - registers its tables
+from andon_cloud.updates import models as _updates  # noqa: F401 - registers its tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -1,0 +1,49 @@
+"""What all `andon node` commands share: the port's option, settings, errors as one line."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from andon_workbench.errors import WorkbenchError
+from andon_workbench.node.errors import NodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+EXIT_NOT_DONE = 2
+EXIT_INTERRUPTED = 130
+
+Port = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ANDON_NODE_PORT", help="Serial device, pty or socket://HOST:PORT; without it the only board on USB."
+    ),
+]
+
+
+@contextlib.contextmanager
+def one_line_errors(*, endless: bool = False) -> Generator[None]:
+    """Every failure is one line on stderr and an exit status; Ctrl-C is the good end of `endless` work."""
+    try:
+        yield
+    except WorkbenchError as error:
+        Console(stderr=True).print(f"andon: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_NOT_DONE) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(0 if endless else EXIT_INTERRUPTED) from None
+
+
+def setting(text: str) -> tuple[str, str]:
+    """Take `PATH=VALUE` apart.
+
+    Raises:
+        NodeError: it is something else.
+    """
+    path, separator, value = text.partition("=")
+    if not separator or not path:
+        raise NodeError(f"{text}: expected PATH=VALUE, such as sample_ms=2000")
+    return path, value
