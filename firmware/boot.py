@@ -54,6 +54,13 @@ make_outputs_safe()
 
 # From here on everything may fail.
 try:
+    from andon_base import rom
+
+    rom.enter()
+except Exception as error:
+    print("boot:", repr(error))
+rom = None
+try:
     from andon_base import crumbs, slots, start
 
     crumbs.read()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from andon_workbench.emulated_parts import emulated_parts
 from andon_workbench.errors import ComponentError, MissingPartError
 from andon_workbench.processes import ChildProcess, Command
 from andon_workbench.world.runner import monotonic_us
@@ -107,6 +108,7 @@ class Board:
         """The command line of the board process."""
         puts = [word for remote, local in self.files.put.items() for word in ("--put", f"{local}:{remote}")]
         uarts = [word for number, port in self.files.uarts.items() for word in ("--uart", f"{number}={port}")]
+        parts = emulated_parts(self._checkout.firmware)
         return Command(
             [
                 find_micropython(),
@@ -117,7 +119,8 @@ class Board:
                 self.files.flash,
                 "--registers",
                 self.files.registers,
-                *(() if self._blank else ("--firmware", self._checkout.firmware)),
+                *(() if self._blank else ("--firmware", parts.firmware)),
+                *(() if parts.hardware is None else ("--hardware", parts.hardware)),
                 *puts,
                 *uarts,
                 *(() if self.line is None else ("--repl",)),

@@ -18,6 +18,7 @@ from firmware.update.vm import FIRMWARE, SITE_KEY, SITE_KEY_HEX
 from andon_workbench.bundle.build import compile_package
 from andon_workbench.bundle.format import Bundle
 from andon_workbench.bundle.keys import sign
+from andon_workbench.emulated_parts import emulated_parts, install
 from andon_workbench.registers import RegisterFile
 
 if TYPE_CHECKING:
@@ -61,12 +62,9 @@ def sources(folder: Path, changes: Mapping[str, list[tuple[str, str]]]) -> Path:
 
 def compiled(folder: Path, out: Path) -> Path:
     """What goes onto a blank board: the base and the application of version 1.0.0, compiled."""
-    for package in ("andon_node", "andon_base"):
-        for name, content in compile_package(folder, "1.0.0", package=package).items():
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            (out / name).write_bytes(content)
     for name in ("boot.py", "main.py"):
-        shutil.copy(FIRMWARE / name, out / name)
+        shutil.copy(FIRMWARE / name, folder / name)
+    install(folder, out, "1.0.0")
     return out
 
 
@@ -100,6 +98,7 @@ class EmulatedBoard:
         self.console = folder / "console.log"
         self._heap = heap
         self._firmware = firmware
+        self._hardware = ("--hardware", str(emulated_parts(FIRMWARE).hardware))
         self.registers = RegisterFile.create(folder / "registers")
         self.registers.set_wifi(reachable=True)
         self._process: asyncio.subprocess.Process | None = None
@@ -145,6 +144,7 @@ class EmulatedBoard:
             str(self.folder / "registers"),
             "--firmware",
             str(self._firmware),
+            *self._hardware,
             *(word for name in ("config.json", "site_key.hex") for word in ("--put", f"{self.folder / name}:/{name}")),
             stdout=self._log,
             stderr=self._log,
