@@ -12,6 +12,7 @@ import sys
 from binascii import crc32
 
 import vfs
+from micropython import const
 
 from andon_base.romfs import Tree
 
@@ -19,14 +20,14 @@ from andon_base.romfs import Tree
 _PLACES = {"": "/base", "app_a": "/app", "app_b": "/app"}
 _ORDER = ("", "app_a", "app_b")
 _PACKAGES = ("andon_base", "andon_node")
-_BLOCK = 4096
+_BLOCK = const(4096)
 # Before an image: what it was made of, its length and its CRC-32. Written last.
-_SEAL = "<8s32sII"
-_MAGIC = b"ANDONROM"
-_IMAGE_AT = 64
+_SEAL = const("<8s32sII")
+_MAGIC = const(b"ANDONROM")
+_IMAGE_AT = const(64)
 # rom_ioctl: number of partitions, and one of them as memory.
-_COUNT = 1
-_MEMORY = 2
+_COUNT = const(1)
+_MEMORY = const(2)
 
 
 def enter():

@@ -2,12 +2,14 @@
 
 import os
 
-_MAGIC = b"\xd2\xcd\x31"
-_VERBATIM = 2
-_DIRECTORY = 4
-_FILE = 5
-_IS_FOLDER = 0x4000
-_PIECE = 512
+from micropython import const
+
+_MAGIC = const(b"\xd2\xcd\x31")
+_VERBATIM = const(2)
+_DIRECTORY = const(4)
+_FILE = const(5)
+_IS_FOLDER = const(0x4000)
+_PIECE = const(512)
 
 
 class Tree:

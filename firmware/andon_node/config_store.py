@@ -10,20 +10,21 @@ import json
 import os
 
 import machine
+from micropython import const
 
 from andon_node import config, flash
 from andon_node.coap import message as coap
 from andon_node.coap.endpoint import Response
 
-_JSON = 50
-_STARTS = 3
-_RESET_MS = 1000
-_POLL_MS = 250
-_CANDIDATE = "candidate.%d"
-_REFUSED = "config-refused.txt"
-_KEY = "site_key.hex"
+_JSON = const(50)
+_STARTS = const(3)
+_RESET_MS = const(1000)
+_POLL_MS = const(250)
+_CANDIDATE = const("candidate.%d")
+_REFUSED = const("config-refused.txt")
+_KEY = const("site_key.hex")
 # Signatures of other things by the same key are worth nothing here.
-_SIGNED = b"andon config\n"
+_SIGNED = const(b"andon config\n")
 # What anyone who may write the configuration may change, whatever the node's outputs do.
 _FREE = ("revision", "wifi", "gateway", "coap_port", "pack_ms", "journal_bytes", "trial_s")
 # What decides about the outputs by itself. With interlocks, everything that is not free does: they depend on readings.

@@ -4,6 +4,7 @@ import asyncio
 import gc
 
 import machine
+from micropython import const
 from onewire import OneWire
 
 from andon_base import slots
@@ -32,11 +33,11 @@ from andon_node.update.desk import Updates
 from andon_node.watchdog import Watchdog
 
 # How long a task of the node itself may take to do something; its restarts after a crash are within this.
-_STUCK_MS = 60000
+_STUCK_MS = const(60000)
 
-_OUTPUTS = "outputs.txt"
-_JOURNAL = "journal"
-_EPOCHS = "epochs.txt"
+_OUTPUTS = const("outputs.txt")
+_JOURNAL = const("journal")
+_EPOCHS = const("epochs.txt")
 
 
 def run_node(config_path):

@@ -4,8 +4,10 @@ import asyncio
 import sys
 import time
 
+from micropython import const
+
 _FIRST_PAUSE_MS = 500
-_MAX_PAUSE_MS = 30000
+_MAX_PAUSE_MS = const(30000)
 
 
 class Supervisor:

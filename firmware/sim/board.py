@@ -50,4 +50,6 @@ def _hardware(memory):
 _START = os.getcwd()
 _memory = _mapped_memory()
 sys.path[:] = [_hardware(_memory), ".frozen"]
-__import__("sim_board").run(sys.argv[1:], _START, sys.path[0], None if _memory is None else memoryview(_memory)[:_PARTITION])
+__import__("sim_board").run(
+    sys.argv[1:], _START, sys.path[0], None if _memory is None else memoryview(_memory)[:_PARTITION]
+)

@@ -14,6 +14,7 @@ import time
 
 import interrupts
 import registers
+from micropython import const
 
 RAW = 1
 FRIENDLY = 0
@@ -23,17 +24,17 @@ OK = 1
 FAILED = 0
 FORCED_EXIT = -1
 
-_CTRL_A = 1
-_CTRL_B = 2
-_CTRL_C = 3
-_CTRL_D = 4
-_CTRL_E = 5
-_POLL_MS = 20
+_CTRL_A = const(1)
+_CTRL_B = const(2)
+_CTRL_C = const(3)
+_CTRL_D = const(4)
+_CTRL_E = const(5)
+_POLL_MS = const(20)
 # Raw-paste window in bytes, as on boards (half of MICROPY_REPL_STDIN_BUFFER_MAX).
-_WINDOW = 128
+_WINDOW = const(128)
 
-_RAW_BANNER = "raw REPL; CTRL-B to exit\r\n"
-_PASTE_BANNER = "\r\npaste mode; Ctrl-C to cancel, Ctrl-D to finish\r\n=== "
+_RAW_BANNER = const("raw REPL; CTRL-B to exit\r\n")
+_PASTE_BANNER = const("\r\npaste mode; Ctrl-C to cancel, Ctrl-D to finish\r\n=== ")
 
 _HERE = '"%s"' % __file__
 

@@ -7,9 +7,10 @@ import sys
 import machine
 import registers
 import vfs
+from micropython import const
 
-_BLOCK = 4096
-_BLOCKS = 512
+_BLOCK = const(4096)
+_BLOCKS = const(512)
 
 _USAGE = (
     "usage: board.py --flash FILE --registers FILE [--firmware DIR] [--hardware FILE] [--put LOCAL:REMOTE ...] "
@@ -235,10 +236,10 @@ def serve_console(keep, mode):
     sys.exit(machine.EXIT_RESET)
 
 
-_MACHINE = "Andon emulated board with ESP32"
-_BANNER = '%s; %s\r\nType "help()" for more information.\r\n'
+_MACHINE = const("Andon emulated board with ESP32")
+_BANNER = const('%s; %s\r\nType "help()" for more information.\r\n')
 # Where board.py mounts an image of the board's own modules.
-_IMAGE = "/sim"
+_IMAGE = const("/sim")
 
 # The host's files by themselves: they stay within the board's own reach when they are no longer mounted.
 _host = vfs.VfsPosix("/")

@@ -3,8 +3,10 @@
 `vfs.rom_ioctl` as MicroPython's esp32 port has it; writing goes through `esp32.Partition("romfs")`.
 """
 
+from micropython import const
+
 LABEL = "romfs"
-_BLOCK = 4096
+_BLOCK = const(4096)
 
 _memory = None
 _path = None
