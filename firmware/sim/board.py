@@ -1,5 +1,6 @@
 """Start one emulated board: give it memory that is not its heap, then run `sim_board.py` (docs/emulation.md)."""
 
+import gc
 import os
 import sys
 
@@ -21,10 +22,10 @@ def _mapped_memory():
     """
     try:
         with open("/proc/self/limits") as limits:
-            size = [line.split()[3] for line in limits if line.startswith("Max stack size")][0]
+            size = next(line.split()[3] for line in limits if line.startswith("Max stack size"))
         with open("/proc/self/stat") as stat:
             top = int(stat.read().rsplit(")", 1)[1].split()[25])
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError, IndexError, StopIteration):
         return None
     if not top or (size != "unlimited" and int(size) < _DEPTH + 65536):
         return None
@@ -50,6 +51,14 @@ def _hardware(memory):
 _START = os.getcwd()
 _memory = _mapped_memory()
 sys.path[:] = [_hardware(_memory), ".frozen"]
-__import__("sim_board").run(
+_board = __import__("sim_board")
+_mode = _board.power_up(
     sys.argv[1:], _START, sys.path[0], None if _memory is None else memoryview(_memory)[:_PARTITION]
 )
+# What started the board is not there on a real one.
+del _board, _memory, sys.modules["sim_board"], _mapped_memory, _hardware, _folder
+gc.collect()
+if _mode is not None:
+    __import__("repl").serve(_mode)
+execfile("boot.py")
+execfile("main.py")

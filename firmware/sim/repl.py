@@ -13,6 +13,7 @@ import sys
 import time
 
 import interrupts
+import machine
 import registers
 from micropython import const
 
@@ -36,6 +37,8 @@ _WINDOW = const(128)
 _RAW_BANNER = const("raw REPL; CTRL-B to exit\r\n")
 _PASTE_BANNER = const("\r\npaste mode; Ctrl-C to cancel, Ctrl-D to finish\r\n=== ")
 
+_MACHINE = const("Andon emulated board with ESP32")
+_BANNER = const('%s; %s\r\nType "help()" for more information.\r\n')
 _HERE = '"%s"' % __file__
 
 _builtin_print = builtins.print
@@ -329,3 +332,19 @@ class Repl:
             else:
                 code.append(char)
                 sys.stdout.buffer.write(self._byte)
+
+
+def serve(mode):
+    """Do what a board does after power-on or a soft reset: boot.py, main.py unless in raw mode, then the REPL."""
+    console = Repl(mode, _BANNER % (sys.version.split("; ")[1], _MACHINE), machine.EXIT_RESET)
+    # As in MicroPython's esp32/main.c: a boot.py that fails keeps main.py from running.
+    ended = console.run_file("boot.py")
+    if ended == OK and mode == FRIENDLY:
+        ended = console.run_file("main.py")
+    if ended != FORCED_EXIT:
+        console.serve()
+    # As on a board, files left open are closed by their finalisers.
+    console.forget()
+    sys.stdout.write("MPY: soft reboot\r\n")
+    machine.keep_cause(machine.SOFT_RESET, console.mode)
+    sys.exit(machine.EXIT_RESET)

@@ -6,11 +6,10 @@ import sys
 
 import machine
 import registers
+import sim_flash
 import vfs
 from micropython import const
 
-_BLOCK = const(4096)
-_BLOCKS = const(512)
 
 _USAGE = (
     "usage: board.py --flash FILE --registers FILE [--firmware DIR] [--hardware FILE] [--put LOCAL:REMOTE ...] "
@@ -18,41 +17,14 @@ _USAGE = (
 )
 _NAMES = ("--flash", "--registers", "--firmware", "--hardware", "--put", "--uart")
 
+# Where board.py mounts an image of the board's own modules.
+_IMAGE = const("/sim")
 
-class FlashImage:
-    """The flash chip as a file: blocks are erased to ones and programmed in place, so a kill is a power cut."""
-
-    def __init__(self, path):
-        try:
-            _host.stat(path)
-        except OSError:
-            with _host.open(path, "wb") as image:
-                erased = b"\xff" * _BLOCK
-                for _ in range(_BLOCKS):
-                    image.write(erased)
-        self._file = _host.open(path, "r+b")
-        self._erased = b"\xff" * _BLOCK
-
-    def readblocks(self, block, buffer, offset=0):
-        """Read within a block."""
-        self._file.seek(block * _BLOCK + offset)
-        self._file.readinto(buffer)
-
-    def writeblocks(self, block, buffer, offset=None):
-        """Program within a block, or erase and write whole blocks."""
-        self._file.seek(block * _BLOCK + (offset or 0))
-        self._file.write(buffer)
-
-    def ioctl(self, operation, argument):
-        """Answer littlefs: 4 number of blocks, 5 block size, 6 erase a block."""
-        if operation == 4:
-            return _BLOCKS
-        if operation == 5:
-            return _BLOCK
-        if operation == 6:
-            self._file.seek(argument * _BLOCK)
-            self._file.write(self._erased)
-        return 0
+# The host's files by themselves: they stay within the board's own reach when they are no longer mounted.
+_host = vfs.VfsPosix("/")
+_root = "/flash"
+_start = ""
+_sim = ""
 
 
 def _exists(path):
@@ -120,7 +92,7 @@ def _arguments(words):
 
 
 def _mount(flash):
-    image = FlashImage(flash)
+    image = sim_flash.FlashImage(flash, _host)
     try:
         vfs.mount(vfs.VfsLfs2(image), _root or "/")
     except OSError:
@@ -156,14 +128,6 @@ def _last_cause(path):
         return machine.PWRON_RESET, 0
 
 
-def _keep_cause(path):
-    def keep(cause, mode=0):
-        with _host.open(path, "w") as kept:
-            kept.write("%d %d" % (cause, mode))
-
-    return keep
-
-
 def _map_rom(memory, flash):
     import sim_rom
 
@@ -171,16 +135,21 @@ def _map_rom(memory, flash):
     sys.modules["vfs"] = __import__("sim_vfs")
 
 
-def start(options, memory):
-    """Power the board up.
+def power_up(words, start, sim, memory):
+    """Make the board ready to run boot.py.
 
     Args:
-        options: From the command line.
+        words: The command line.
+        start: What relative paths in it begin at.
+        sim: Where the board's own modules come from.
         memory: What the `romfs` partition is mapped into, None for a board without one.
 
     Returns:
-        The function that keeps the cause of a reset, and the mode in which the REPL starts.
+        The mode in which the board's REPL starts, None for a board without one.
     """
+    global _start, _sim
+    _start, _sim = start, sim
+    options = _arguments(words)
     registers.attach(options["--registers"])
     for pair in options["--uart"]:
         number, _, path = pair.partition("=")
@@ -195,12 +164,9 @@ def start(options, memory):
     for pair in options["--put"]:
         local, _, remote = pair.partition(":")
         _copy(_absolute(local), _root + "/" + remote.lstrip("/"))
-    cause_path = options["--flash"] + ".reset"
-    board_id = hashlib.sha256(options["--flash"].encode()).digest()[:6]
-    keep = _keep_cause(cause_path)
-    cause, mode = _last_cause(cause_path)
-    machine.power_on(cause, board_id, keep)
     machine.flash_image = options["--flash"], _host
+    cause, mode = _last_cause(options["--flash"] + ".reset")
+    machine.power_on(cause, hashlib.sha256(options["--flash"].encode()).digest()[:6])
     try:
         _host.stat(options["--flash"] + ".otadata")
     except OSError:
@@ -210,60 +176,10 @@ def start(options, memory):
         __import__("sim_partition")
     os.chdir(_root or "/")
     sys.path[:] = [_sim, "", ".frozen"]
-    if options["--repl"]:
-        sys.path[:] = ["", ".frozen", "/lib"]
-        if _sim == _IMAGE:
-            sys.path.append(_sim)
-        sys.argv[:] = []
-    return keep, mode
-
-
-def serve_console(keep, mode):
-    """Do what a board does after power-on or a soft reset: boot.py, main.py unless in raw mode, then the REPL."""
-    import repl
-
-    console = repl.Repl(mode, _BANNER % (sys.version.split("; ")[1], _MACHINE), machine.EXIT_RESET)
-    # As in MicroPython's esp32/main.c: a boot.py that fails keeps main.py from running.
-    ended = console.run_file("boot.py")
-    if ended == repl.OK and mode == repl.FRIENDLY:
-        ended = console.run_file("main.py")
-    if ended != repl.FORCED_EXIT:
-        console.serve()
-    # As on a board, files left open are closed by their finalisers.
-    console.forget()
-    sys.stdout.write("MPY: soft reboot\r\n")
-    keep(machine.SOFT_RESET, console.mode)
-    sys.exit(machine.EXIT_RESET)
-
-
-_MACHINE = const("Andon emulated board with ESP32")
-_BANNER = const('%s; %s\r\nType "help()" for more information.\r\n')
-# Where board.py mounts an image of the board's own modules.
-_IMAGE = const("/sim")
-
-# The host's files by themselves: they stay within the board's own reach when they are no longer mounted.
-_host = vfs.VfsPosix("/")
-_root = "/flash"
-_start = ""
-_sim = ""
-
-
-def run(words, start_folder, sim, memory):
-    """Run a board.
-
-    Args:
-        words: The command line.
-        start_folder: What relative paths in it begin at.
-        sim: Where the board's own modules come from.
-        memory: See `start`.
-    """
-    global _start, _sim
-    _start, _sim = start_folder, sim
-    options = _arguments(words)
-    keep, mode = start(options, memory)
-    if options["--repl"]:
-        serve_console(keep, mode)
-    # As on a board, the two share their names.
-    names = {"__name__": "__main__"}
-    execfile("boot.py", names)
-    execfile("main.py", names)
+    if not options["--repl"]:
+        return None
+    sys.path[:] = ["", ".frozen", "/lib"]
+    if _sim == _IMAGE:
+        sys.path.append(_sim)
+    sys.argv[:] = []
+    return mode

@@ -14,6 +14,7 @@ from typing import Final
 
 from mpremote.romfs import VfsRomWriter  # type: ignore[import-untyped]  # has no types
 
+from andon_workbench.bundle import build
 from andon_workbench.bundle.build import compile_package, source_version
 
 PACKAGES: Final = ("andon_base", "andon_node")
@@ -86,7 +87,8 @@ def _compile(firmware: Path, target: Path) -> None:
 
 
 def _digest(firmware: Path) -> str:
-    digest = hashlib.sha256()
+    # The way of compiling is a part of the result.
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(build.__file__).parent.glob("*.py"))))
     sources = [path for package in (*PACKAGES, _HARDWARE) for path in (firmware / package).rglob("*.py")]
     for path in sorted([*sources, *(firmware / name for name in _ROOT_FILES)]):
         content = path.read_bytes()

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from andon_workbench.bundle.format import Bundle, BundleError, Kind
+from andon_workbench.bundle.names import share_private_names
 from andon_workbench.errors import MissingPartError
 
 PACKAGE = "andon_node"
@@ -88,7 +89,10 @@ def compile_package(
             text = source.read_text()
             if name == Path(package, "__init__.py"):
                 text = _VERSION_LINE.sub(f'VERSION = "{version}"', text)
-            patched.write_text(text)
+            try:
+                patched.write_text(share_private_names(text))
+            except SyntaxError as error:
+                raise BundleError(f"{source}: line {error.lineno}: {error.msg}") from None
             compiled = Path(scratch) / "compiled.mpy"
             command: list[str | Path] = [
                 mpy_cross,
