@@ -34,6 +34,9 @@ from andon_node.watchdog import Watchdog
 # How long a task of the node itself may take to do something; its restarts after a crash are within this.
 _STUCK_MS = const(60000)
 
+# Bytes that may be allocated between two garbage collections.
+_GARBAGE = const(8192)
+
 _OUTPUTS = const("outputs.txt")
 _JOURNAL = const("journal")
 _EPOCHS = const("epochs.txt")
@@ -186,6 +189,8 @@ class Node:
         """Run all tasks for ever."""
         print("node: %s boot %d" % (self._name, self._boot))
         gc.collect()
+        # Garbage never grows over the large free piece at the end of the heap, which boot.py's smaller threshold has left.
+        gc.threshold(_GARBAGE)
         keep = self._supervisor.keep
         await asyncio.gather(
             keep("relays", self._watch.run),

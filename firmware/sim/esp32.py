@@ -6,7 +6,7 @@ import interrupts
 def __getattr__(name):
     if name != "Partition":
         raise ImportError("can't import name " + name)
-    return __import__("sim_partition").Partition
+    return __import__("sim_rom").Partition
 
 
 class PCNT:

@@ -7,7 +7,6 @@ start, the next start goes back to the one before.
 import json
 
 import machine
-import sim_rom
 from micropython import const
 
 _SIZE = const(65536)
@@ -54,10 +53,6 @@ class Partition:
     RUNNING = 1
     TYPE_APP = 0
     TYPE_DATA = 1
-
-    def __new__(cls, id, block_size=_BLOCK):  # noqa: A002, ARG004 - MicroPython's signature
-        """The `romfs` partition is another kind."""
-        return sim_rom.RomPartition() if id == sim_rom.LABEL else object.__new__(cls)
 
     def __init__(self, id, block_size=_BLOCK):  # noqa: A002, ARG002 - MicroPython's signature
         if id in (Partition.BOOT, Partition.RUNNING):

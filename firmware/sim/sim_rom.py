@@ -54,3 +54,21 @@ class RomPartition:
             file.seek(at)
             file.write(buffer)
         _memory[at : at + len(buffer)] = buffer
+
+
+class Partition:
+    """`esp32.Partition`: this one by its label, the chip's OTA partitions by theirs or by their role."""
+
+    BOOT = 0
+    RUNNING = 1
+    TYPE_APP = 0
+    TYPE_DATA = 1
+
+    def __new__(cls, id, block_size=_BLOCK):  # noqa: A002 - MicroPython's signature
+        """The `romfs` partition is needed at many starts, the others for few updates: they are loaded then."""
+        return RomPartition() if id == LABEL else __import__("sim_partition").Partition(id, block_size)
+
+    @staticmethod
+    def mark_app_valid_cancel_rollback():
+        """The running image works."""
+        __import__("sim_partition").Partition.mark_app_valid_cancel_rollback()

@@ -392,6 +392,8 @@ class Endpoint:
             print("coap: not answered:", error)
         finally:
             served.done.set()
+            # Nobody waits for it again, and what is remembered should be small.
+            served.done = None
 
     def encode_response(self, kind, mid, token, response, binding):
         """Encode a response, protected if its request was.

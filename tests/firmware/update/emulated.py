@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from firmware.update.vm import FIRMWARE, SITE_KEY, SITE_KEY_HEX
 
+from andon_workbench.board import HEAP
 from andon_workbench.bundle.build import compile_package
 from andon_workbench.bundle.format import Bundle
 from andon_workbench.bundle.keys import sign
@@ -34,12 +35,12 @@ RELAY_PIN = 25
 # Times short enough for a test.
 QUICK = {
     "andon_node/update/guard.py": [(r"SETTLE_MS = \d+", "SETTLE_MS = 1200"), (r"LIMIT_MS = \d+", "LIMIT_MS = 6000")],
-    "andon_node/supervisor.py": [(r"_MAX_PAUSE_MS = \d+", "_MAX_PAUSE_MS = 600")],
+    "andon_node/supervisor.py": [(r"_MAX_PAUSE_MS = const\(\d+\)", "_MAX_PAUSE_MS = const(600)")],
     "andon_node/watchdog.py": [(r"BITE_MS = \d+", "BITE_MS = 2000")],
-    "andon_node/node.py": [(r"_STUCK_MS = \d+", "_STUCK_MS = 2000")],
+    "andon_node/node.py": [(r"_STUCK_MS = const\(\d+\)", "_STUCK_MS = const(2000)")],
     "andon_base/start.py": [
-        (r"_WATCHDOG_MS = \d+", "_WATCHDOG_MS = 5000"),
-        (r"_CRASH_PAUSE_S = \d+", "_CRASH_PAUSE_S = 0"),
+        (r"_WATCHDOG_MS = const\(\d+\)", "_WATCHDOG_MS = const(5000)"),
+        (r"_CRASH_PAUSE_S = const\(\d+\)", "_CRASH_PAUSE_S = const(0)"),
     ],
 }
 Changes = "Mapping[str, list[tuple[str, str]]]"
@@ -90,7 +91,7 @@ class EmulatedBoard:
         bites: How often the watchdog had to kill a board that hung.
     """
 
-    def __init__(self, folder: Path, firmware: Path, gateway_port: int, coap_port: int, *, heap: str = "384k") -> None:
+    def __init__(self, folder: Path, firmware: Path, gateway_port: int, coap_port: int, *, heap: str = HEAP) -> None:
         self.folder = folder
         self.port = coap_port
         self.resets = 0

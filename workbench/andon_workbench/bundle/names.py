@@ -35,6 +35,10 @@ def share_private_names(source: str) -> str:
     fresh = (name for name in _short_names() if name not in used - set(wanted))
     shorter = dict(zip(wanted, fresh, strict=False))
     lines = source.splitlines(keepends=True)
+    for node in tree.body:
+        # Constants are folded by the compiler; nothing is left that would call this.
+        if isinstance(node, ast.ImportFrom) and node.module == "micropython" and [n.name for n in node.names] == ["const"]:
+            lines[node.lineno - 1] = "pass\n"
     for token in reversed(tokens):
         if token.type == tokenize.NAME and token.string in shorter:
             row, begin = token.start[0] - 1, token.start[1]
