@@ -42,7 +42,7 @@ class Tree:
             yield from _record(self._folder, name, buffer)
 
     def _payload(self):
-        return sum([_size(self._folder, name) for name in self._names])
+        return sum(_size(self._folder, name) for name in self._names)
 
 
 def _join(folder, name):
@@ -60,7 +60,7 @@ def _uint(value):
 
 def _entries(path):
     """Names in a folder, None for a file."""
-    if os.stat(path)[0] != _IS_FOLDER:
+    if not os.stat(path)[0] & _IS_FOLDER:
         return None
     return sorted([entry[0] for entry in os.ilistdir(path)])
 
@@ -77,7 +77,7 @@ def _files(path):
 def _content(path, names):
     """Bytes of what follows the name in the record of a file or folder."""
     if names is not None:
-        return sum([_size(path, name) for name in names])
+        return sum(_size(path, name) for name in names)
     size = os.stat(path)[6]
     return 1 + len(_uint(size)) + size
 

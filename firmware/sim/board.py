@@ -48,15 +48,19 @@ def _hardware(memory):
     return "/sim"
 
 
+def _power_up():
+    """Return the mode in which the board's REPL starts, None for a board without one."""
+    memory = _mapped_memory()
+    sys.path[:] = [_hardware(memory), ".frozen"]
+    rom = None if memory is None else memoryview(memory)[:_PARTITION]
+    mode = __import__("sim_board").power_up(sys.argv[1:], _START, sys.path[0], rom)
+    # What powers a board up is not there on a real one.
+    del sys.modules["sim_board"]
+    return mode
+
+
 _START = os.getcwd()
-_memory = _mapped_memory()
-sys.path[:] = [_hardware(_memory), ".frozen"]
-_board = __import__("sim_board")
-_mode = _board.power_up(
-    sys.argv[1:], _START, sys.path[0], None if _memory is None else memoryview(_memory)[:_PARTITION]
-)
-# What started the board is not there on a real one.
-del _board, _memory, sys.modules["sim_board"], _mapped_memory, _hardware, _folder
+_mode = _power_up()
 gc.collect()
 if _mode is not None:
     __import__("repl").serve(_mode)

@@ -10,7 +10,6 @@ import sim_flash
 import vfs
 from micropython import const
 
-
 _USAGE = (
     "usage: board.py --flash FILE --registers FILE [--firmware DIR] [--hardware FILE] [--put LOCAL:REMOTE ...] "
     "[--uart N=PATH ...] [--repl]"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Exit status of a board that called machine.reset() or whose watchdog bit.
 RESET_STATUS = 75
 # MicroPython's heap on every emulated board (docs/firmware.md, "Size, start and heap").
-HEAP = "160k"
+HEAP = "176k"
 _CRASH_PAUSE_S = 1.0
 # Deadline of the watchdog in the register file, and the reset cause that such a reset has (docs/emulation.md). The board bites
 # itself when it can; the margin is for a host that is busy.

@@ -37,7 +37,11 @@ def share_private_names(source: str) -> str:
     lines = source.splitlines(keepends=True)
     for node in tree.body:
         # Constants are folded by the compiler; nothing is left that would call this.
-        if isinstance(node, ast.ImportFrom) and node.module == "micropython" and [n.name for n in node.names] == ["const"]:
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "micropython"
+            and [n.name for n in node.names] == ["const"]
+        ):
             lines[node.lineno - 1] = "pass\n"
     for token in reversed(tokens):
         if token.type == tokenize.NAME and token.string in shorter:
@@ -54,7 +58,12 @@ def _defined(tree: ast.Module) -> set[str]:
     names = set()
     for node in ast.walk(tree):
         match node:
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
+            case (
+                ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.ClassDef(name=name)
+                | ast.arg(arg=name)
+            ):
                 names.add(name)
             case ast.Name(id=name, ctx=ast.Store()):
                 names.add(name)
