@@ -38,22 +38,23 @@ def _folder():
 
 
 def _hardware(memory):
-    """Where the board's own modules are: an image in mapped memory (`--hardware FILE`), or the sources beside this file."""
+    """Mount the board's own modules in mapped memory (`--hardware FILE`); None where they are the sources beside this file."""
     if memory is None or "--hardware" not in sys.argv[:-1]:
-        return _folder()
+        return None
     memory = memoryview(memory)[_PARTITION:]
-    with open(sys.argv[sys.argv.index("--hardware") + 1], "rb") as image:
-        size = image.readinto(memory)
-    vfs.mount(vfs.VfsRom(memory[:size]), "/sim")
-    return "/sim"
+    with open(sys.argv[sys.argv.index("--hardware") + 1], "rb") as file:
+        image = vfs.VfsRom(memory[: file.readinto(memory)])
+    vfs.mount(image, "/sim")
+    return image
 
 
 def _power_up():
     """Return the mode in which the board's REPL starts, None for a board without one."""
     memory = _mapped_memory()
-    sys.path[:] = [_hardware(memory), ".frozen"]
+    image = _hardware(memory)
+    sys.path[:] = [_folder() if image is None else "/sim", ".frozen"]
     rom = None if memory is None else memoryview(memory)[:_PARTITION]
-    mode = __import__("sim_board").power_up(sys.argv[1:], _START, sys.path[0], rom)
+    mode = __import__("sim_board").power_up(sys.argv[1:], _START, sys.path[0], rom, image)
     # What powers a board up is not there on a real one.
     del sys.modules["sim_board"]
     return mode

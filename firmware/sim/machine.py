@@ -5,6 +5,7 @@ import time
 
 import interrupts
 import registers
+import sim_parts
 import utime
 
 PWRON_RESET = 1
@@ -99,7 +100,7 @@ def __getattr__(name):
     if name not in _PARTS:
         # What `from machine import ...` raises on a chip that has no such part.
         raise ImportError("can't import name " + name)
-    return getattr(__import__(_PARTS[name]), name)
+    return getattr(sim_parts.load(_PARTS[name]), name)
 
 
 class Pin:

@@ -7,8 +7,8 @@ import sys
 import machine
 import registers
 import sim_flash
+import sim_parts
 import vfs
-from micropython import const
 
 _USAGE = (
     "usage: board.py --flash FILE --registers FILE [--firmware DIR] [--hardware FILE] [--put LOCAL:REMOTE ...] "
@@ -16,14 +16,16 @@ _USAGE = (
 )
 _NAMES = ("--flash", "--registers", "--firmware", "--hardware", "--put", "--uart")
 
-# Where board.py mounts an image of the board's own modules.
-_IMAGE = const("/sim")
+_STARTERS = ("board.py", "sim_board.py")
+# What a board's firmware imports by these names.
+_IMPORTED = ("esp32", "network", "onewire", "ds18x20", "repl")
 
 # The host's files by themselves: they stay within the board's own reach when they are no longer mounted.
 _host = vfs.VfsPosix("/")
 _root = "/flash"
 _start = ""
 _sim = ""
+_image = None
 
 
 def _exists(path):
@@ -100,17 +102,23 @@ def _mount(flash):
 
 
 def _leave_host():
-    # What drives a REPL may name any path: nothing of the host may be within reach. The flash takes the host's place at "/",
-    # as on an ESP32. The board's modules are loaded now if they live on the host; an image of them stays mounted.
+    # What drives a REPL may name any path: nothing of the host may be within reach, nor the board's own modules. The flash
+    # takes the host's place at "/", as on an ESP32.
     global _root
-    if _sim != _IMAGE:
-        for name, *_ in os.ilistdir(_sim):
-            if name.endswith(".py") and name not in ("board.py", "sim_board.py"):
-                try:
-                    __import__(name[:-3])
-                except Exception:
-                    # A device that this board does not have; whoever asks for it meets the same error.
-                    sys.modules.pop(name[:-3], None)
+    if _image is None:
+        wanted = [name[:-3] for name, *_ in os.ilistdir(_sim) if name.endswith(".py") and name not in _STARTERS]
+    else:
+        # The others come through sim_parts.
+        wanted = _IMPORTED
+    for name in wanted:
+        try:
+            __import__(name)
+        except Exception:
+            # A device that this board does not have; whoever asks for it meets the same error.
+            sys.modules.pop(name, None)
+    if _image is not None:
+        vfs.umount(sim_parts.PLACE)
+        sim_parts.hidden = _image
     vfs.umount("/")
     _root = ""
 
@@ -134,7 +142,7 @@ def _map_rom(memory, flash):
     sys.modules["vfs"] = __import__("sim_vfs")
 
 
-def power_up(words, start, sim, memory):
+def power_up(words, start, sim, memory, image):
     """Make the board ready to run boot.py.
 
     Args:
@@ -142,12 +150,13 @@ def power_up(words, start, sim, memory):
         start: What relative paths in it begin at.
         sim: Where the board's own modules come from.
         memory: What the `romfs` partition is mapped into, None for a board without one.
+        image: The file system of the board's own modules; None when they are files of the host.
 
     Returns:
         The mode in which the board's REPL starts, None for a board without one.
     """
-    global _start, _sim
-    _start, _sim = start, sim
+    global _start, _sim, _image
+    _start, _sim, _image = start, sim, image
     options = _arguments(words)
     registers.attach(options["--registers"])
     for pair in options["--uart"]:
@@ -178,7 +187,5 @@ def power_up(words, start, sim, memory):
     if not options["--repl"]:
         return None
     sys.path[:] = ["", ".frozen", "/lib"]
-    if _sim == _IMAGE:
-        sys.path.append(_sim)
     sys.argv[:] = []
     return mode

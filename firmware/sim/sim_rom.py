@@ -3,6 +3,7 @@
 `vfs.rom_ioctl` as MicroPython's esp32 port has it; writing goes through `esp32.Partition("romfs")`.
 """
 
+import sim_parts
 from micropython import const
 
 LABEL = "romfs"
@@ -66,9 +67,9 @@ class Partition:
 
     def __new__(cls, id, block_size=_BLOCK):  # noqa: A002 - MicroPython's signature
         """The `romfs` partition is needed at many starts, the others for few updates: they are loaded then."""
-        return RomPartition() if id == LABEL else __import__("sim_partition").Partition(id, block_size)
+        return RomPartition() if id == LABEL else sim_parts.load("sim_partition").Partition(id, block_size)
 
     @staticmethod
     def mark_app_valid_cancel_rollback():
         """The running image works."""
-        __import__("sim_partition").Partition.mark_app_valid_cancel_rollback()
+        sim_parts.load("sim_partition").Partition.mark_app_valid_cancel_rollback()

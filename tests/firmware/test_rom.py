@@ -99,7 +99,13 @@ def application(seed: int) -> dict[str, bytes]:
     """Files around the sizes at which the format's numbers need another byte, in folders within folders."""
     rng = random.Random(seed)
     sizes = [1, 126, 127, 128, 129, 4096, 16383, 16384]
-    names = ["andon_node/__init__", "andon_node/a", "andon_node/net/link", "andon_node/net/deep/er", "andon_node/z_" + 120 * "n"]
+    names = [
+        "andon_node/__init__",
+        "andon_node/a",
+        "andon_node/net/link",
+        "andon_node/net/deep/er",
+        "andon_node/z_" + 120 * "n",
+    ]
     names += [f"andon_node/part{number}" for number in range(len(sizes) - len(names))]
     return {f"{name}.mpy": rng.randbytes(size) for name, size in zip(names, sizes, strict=True)}
 
@@ -144,7 +150,11 @@ def test_every_folder_has_a_place_of_its_own_and_is_written_once(chip: Chip) -> 
     contents = {folder: chip.put(folder, application(seed)) for seed, folder in enumerate(["", "app_a", "app_b"])}
     first = {folder: chip.place(folder) for folder in contents}
     again = {folder: chip.place(folder) for folder in contents}
-    assert {folder: placed["path"] for folder, placed in first.items()} == {"": "/base", "app_a": "/app", "app_b": "/app"}
+    assert {folder: placed["path"] for folder, placed in first.items()} == {
+        "": "/base",
+        "app_a": "/app",
+        "app_b": "/app",
+    }
     assert {folder: placed["files"] for folder, placed in again.items()} == contents
     assert all(placed["writes"] for placed in first.values())
     assert not any(placed["writes"] for placed in again.values())
