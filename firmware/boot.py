@@ -3,6 +3,7 @@
 Depends on nothing but `machine` and `sys`: not on config.json, not on the node's packages.
 """
 
+import gc
 import sys
 
 import machine
@@ -52,7 +53,16 @@ def make_outputs_safe():
 
 make_outputs_safe()
 
-# From here on everything may fail.
+# From here on everything may fail. What lives as long as the node is made while it starts: collecting often puts that side by
+# side, so that what is left of the heap is in one piece.
+gc.threshold(4096)
+try:
+    from andon_base import rom
+
+    rom.enter()
+except Exception as error:
+    print("boot:", repr(error))
+rom = None
 try:
     from andon_base import crumbs, slots, start
 

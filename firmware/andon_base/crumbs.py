@@ -7,9 +7,10 @@ finds `running` was a loss of power, and one that finds nothing or a reset on pu
 import os
 
 import machine
+from micropython import const
 
-_FILE = "crumb.txt"
-_RUNNING = "running"
+_FILE = const("crumb.txt")
+_RUNNING = const("running")
 
 # Why this start happened, and words about it, set by `read`.
 cause = "power-on"

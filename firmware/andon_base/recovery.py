@@ -10,15 +10,16 @@ import sys
 import time
 
 import machine
+from micropython import const
 
 from andon_base import crumbs, slots
 
 # When to try the applications again. Not soon: whoever repairs the node needs some time in peace.
-_AGAIN_S = 900
-_LOOK_S = 5
-_RETRY_MS = 2000
-_COAP_PORT = 5683
-_JSON = 50
+_AGAIN_S = const(900)
+_LOOK_S = const(5)
+_RETRY_MS = const(2000)
+_COAP_PORT = const(5683)
+_JSON = const(50)
 
 
 def run(config_path, why, ready=None):

@@ -11,6 +11,7 @@ import os
 import sys
 
 import machine
+from micropython import const
 
 from andon_base import crumbs
 
@@ -19,15 +20,15 @@ SLOTS = ("app_a", "app_b")
 ROOT = ""
 RECOVERY = "recovery"
 
-_STATE = "slots.json"
+_STATE = const("slots.json")
 # In a slot: the signed list of its files, moved in when all of them are checked; and the mark of a version that has worked.
 MANIFEST = "/manifest"
-_CONFIRMED = "/confirmed"
+_CONFIRMED = const("/confirmed")
 # A GPIO number and the level that asks for recovery, such as `0 0`.
-_PIN = "recovery_pin.txt"
+_PIN = const("recovery_pin.txt")
 
-_TRIES = 3
-_CRASHES = 3
+_TRIES = const(3)
+_CRASHES = const(3)
 
 # What this start runs, set by `enter`.
 running = ROOT
@@ -194,7 +195,11 @@ def enter():
             if state.trial is not None:
                 running = ROOT if state.previous is None else state.previous
     if running in SLOTS:
-        sys.path.insert(0, running)
+        from andon_base import rom
+
+        # The manifest was signed and tells the content of every file.
+        sys.path.insert(0, rom.place(running, running + MANIFEST))
+        rom.forget()
 
 
 def spare():

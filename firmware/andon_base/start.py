@@ -4,13 +4,14 @@ import sys
 import time
 
 import machine
+from micropython import const
 
 from andon_base import crumbs, slots
 
 # The application takes the watchdog over with its own `machine.WDT`; until then this covers its import and its set-up.
-_WATCHDOG_MS = 60000
-_CRASH_PAUSE_S = 10
-_FEED_MS = 5000
+_WATCHDOG_MS = const(60000)
+_CRASH_PAUSE_S = const(10)
+_FEED_MS = const(5000)
 
 
 def run(config_path):

@@ -2,12 +2,14 @@
 
 import struct
 
-_UNSIGNED = 0x00
-_NEGATIVE = 0x20
-_TEXT = 0x60
-_ARRAY = 0x80
-_MAP = 0xA0
-_TAG = 0xC0
+from micropython import const
+
+_UNSIGNED = const(0x00)
+_NEGATIVE = const(0x20)
+_TEXT = const(0x60)
+_ARRAY = const(0x80)
+_MAP = const(0xA0)
+_TAG = const(0xC0)
 
 
 class BufferFullError(Exception):

@@ -2,12 +2,14 @@
 
 import json
 
+from micropython import const
+
 from andon_node.coap import message as coap
 from andon_node.coap.endpoint import Response
 
 JSON = 50
-_MAX_ID = 64
-_REMEMBERED = 8
+_MAX_ID = const(64)
+_REMEMBERED = const(8)
 
 
 class CommandError(Exception):

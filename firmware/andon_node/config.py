@@ -2,15 +2,17 @@
 
 import json
 
+from micropython import const
+
 from andon_node import boards
 
 VERSION = 1
-_MAX_CHANNEL = 63
+_MAX_CHANNEL = const(63)
 # A DS18B20 needs 750 ms for a conversion; the rest is for reading and for sending.
-_MIN_SAMPLE_MS = 100
-_MIN_TEMPERATURE_SAMPLE_MS = 800
-_MAX_SAMPLE_MS = 3600000
-_DAY_S = 86400
+_MIN_SAMPLE_MS = const(100)
+_MIN_TEMPERATURE_SAMPLE_MS = const(800)
+_MAX_SAMPLE_MS = const(3600000)
+_DAY_S = const(86400)
 
 
 class ConfigError(Exception):

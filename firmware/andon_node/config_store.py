@@ -8,22 +8,24 @@ config.json, by one rename. Otherwise it is removed, at the latest after some st
 import asyncio
 import json
 import os
+import sys
 
 import machine
+from micropython import const
 
-from andon_node import config, flash
+from andon_node import flash
 from andon_node.coap import message as coap
 from andon_node.coap.endpoint import Response
 
-_JSON = 50
-_STARTS = 3
-_RESET_MS = 1000
-_POLL_MS = 250
-_CANDIDATE = "candidate.%d"
-_REFUSED = "config-refused.txt"
-_KEY = "site_key.hex"
+_JSON = const(50)
+_STARTS = const(3)
+_RESET_MS = const(1000)
+_POLL_MS = const(250)
+_CANDIDATE = const("candidate.%d")
+_REFUSED = const("config-refused.txt")
+_KEY = const("site_key.hex")
 # Signatures of other things by the same key are worth nothing here.
-_SIGNED = b"andon config\n"
+_SIGNED = const(b"andon config\n")
 # What anyone who may write the configuration may change, whatever the node's outputs do.
 _FREE = ("revision", "wifi", "gateway", "coap_port", "pack_ms", "journal_bytes", "trial_s")
 # What decides about the outputs by itself. With interlocks, everything that is not free does: they depend on readings.
@@ -61,9 +63,11 @@ class ConfigStore:
         Raises:
             ConfigError: There is no usable document.
         """
+        from andon_node import config
+
         for starts in range(_STARTS, -1, -1):
             name = _CANDIDATE % starts
-            if not _exists(name):
+            if not flash.exists(name):
                 continue
             if starts == _STARTS:
                 self._refuse(name, "%d starts did not reach the gateway" % _STARTS)
@@ -96,7 +100,7 @@ class ConfigStore:
         self._running = self._path
         self.trial = False
         self.refused = None
-        if _exists(_REFUSED):
+        if flash.exists(_REFUSED):
             os.remove(_REFUSED)
 
     async def try_out(self, reached, limit_ms, clock):
@@ -156,9 +160,8 @@ class ConfigStore:
         if isinstance(wifi, dict) and "password" not in wifi and wifi.get("ssid") == old.get("ssid"):
             wifi["password"] = old.get("password", "")
         try:
-            settings = config.Config(document)
-            _check_identity(running, settings)
-        except config.ConfigError as error:
+            revision = _checked_revision(running, document)
+        except ValueError as error:
             return Response(coap.BAD_REQUEST, str(error))
         touched = protected(running, document)
         refusal = None if touched is None else await _check_signature(touched, body, signature)
@@ -167,14 +170,39 @@ class ConfigStore:
         flash.write_atomically(_CANDIDATE % 0, json.dumps(document))
         # Kept, or it would be collected before it ran.
         self._restart = asyncio.create_task(_later(self.reset))
-        return Response(coap.CHANGED, json.dumps({"revision": settings.revision, "trial": True}), _JSON)
+        return Response(coap.CHANGED, json.dumps({"revision": revision, "trial": True}), _JSON)
 
 
-def _check_identity(running, settings):
+def _checked_revision(running, document):
+    """Return the revision of a document that may take the place of the running one.
+
+    Raises:
+        ValueError: It may not; says why.
+    """
+    from andon_node import config
+
+    try:
+        settings = config.Config(document)
+    except config.ConfigError as error:
+        raise ValueError(str(error))  # noqa: B904 - MicroPython keeps no cause
+    finally:
+        forget_checks()
     if settings.node != running["node"]:
-        raise config.ConfigError("node: expected %s; another name needs other keys" % running["node"])
+        raise ValueError("node: expected %s; another name needs other keys" % running["node"])
     if settings.revision <= running.get("revision", 0):
-        raise config.ConfigError("revision: expected more than %d" % running.get("revision", 0))
+        raise ValueError("revision: expected more than %d" % running.get("revision", 0))
+    return settings.revision
+
+
+def forget_checks():
+    """Give back the memory of the modules that check a configuration; they are loaded again when there is one to check."""
+    for name in list(sys.modules):
+        if name.startswith(("andon_node.config", "andon_node.boards")) and name != __name__:
+            del sys.modules[name]
+            package, _, module = name.rpartition(".")
+            package = sys.modules.get(package)
+            if package is not None and hasattr(package, module):
+                delattr(package, module)
 
 
 def protected(running, document):
@@ -218,11 +246,3 @@ async def _check_signature(touched, body, signature):
 async def _later(reset):
     await asyncio.sleep_ms(_RESET_MS)
     reset()
-
-
-def _exists(name):
-    try:
-        os.stat(name)
-    except OSError:
-        return False
-    return True

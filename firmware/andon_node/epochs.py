@@ -6,12 +6,14 @@ A pack knows its boot and its monotonic time in that boot. One line per boot is 
     13 lasted 93000             boot 13 never learnt the epoch; its newest pack is of 93000 ms after its start
 """
 
+from micropython import const
+
 from andon_node import flash
 
-_KEPT = 64
+_KEPT = const(64)
 # A step that matters; the drift of a crystal within an hour does not.
-_STEP_MS = 1000
-_DAY_MS = 86400000
+_STEP_MS = const(1000)
+_DAY_MS = const(86400000)
 
 
 class Epochs:

@@ -11,6 +11,15 @@ def write_atomically(path, text):
     os.rename(fresh, path)
 
 
+def exists(path):
+    """Whether there is such a file or folder."""
+    try:
+        os.stat(path)
+    except OSError:
+        return False
+    return True
+
+
 def next_boot_number(path="boot.txt", used=0):
     """Count this start and return its number, 1 at the first.
 

@@ -2,17 +2,19 @@
 
 import asyncio
 
+from micropython import const
+
 import andon_node
 from andon_node import senml
 from andon_node.coap import message as coap
 from andon_node.coap.endpoint import CoapError
 
-_LINK_FORMAT = 40
+_LINK_FORMAT = const(40)
 # Repeats of a telemetry request. RFC 7252 4.8.1 lets MAX_RETRANSMIT be chosen; few, so that a gateway that comes
 # back is noticed within seconds: the exchange starts anew with the short timeout, and (node, boot, seq) makes it safe.
-_TELEMETRY_RETRANSMIT = 2
-_PAUSE_MS = 1000
-_MAX_PAUSE_S = 60
+_TELEMETRY_RETRANSMIT = const(2)
+_PAUSE_MS = const(1000)
+_MAX_PAUSE_S = const(60)
 
 LIFETIME_S = 60
 _RENEW_MS = LIFETIME_S * 1000 // 3
@@ -20,8 +22,8 @@ _RENEW_MS = LIFETIME_S * 1000 // 3
 # Answers that the same pack would get again (docs/protocol.md); anything else may pass.
 _USELESS = (coap.BAD_REQUEST, coap.REQUEST_ENTITY_TOO_LARGE, coap.UNSUPPORTED_CONTENT_FORMAT)
 
-_RESYNC_MS = 3600000
-_LOCKED_OUT_MS = 10000
+_RESYNC_MS = const(3600000)
+_LOCKED_OUT_MS = const(10000)
 
 
 class GatewayLink:

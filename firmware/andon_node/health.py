@@ -4,12 +4,14 @@ import asyncio
 import gc
 import time
 
+from micropython import const
+
 import andon_node
 from andon_base import crumbs
 
-_PERIOD_MS = 100
+_PERIOD_MS = const(100)
 # Lateness is counted in classes of doubling width: below 1, 2, 4 ... 16384 ms, and above.
-_CLASSES = 16
+_CLASSES = const(16)
 
 
 class LoopLag:

@@ -2,13 +2,15 @@
 
 import json
 
+from micropython import const
+
 from andon_node import flash
 from andon_node.coap import message as coap
 from andon_node.coap.endpoint import Response
 
-_JSON = 50
+_JSON = const(50)
 # Samples may be late by this much before they count as missing.
-_LATE_MS = 5000
+_LATE_MS = const(5000)
 
 
 class Interlock:

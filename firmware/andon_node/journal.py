@@ -21,8 +21,8 @@ from micropython import const
 _BLOCK = const(4096)
 _SEGMENTS = const(16)
 
-_MAGIC = b"AJ1\n"
-_FORMAT = "<4sHBBBBIIIIIQI"
+_MAGIC = const(b"AJ1\n")
+_FORMAT = const("<4sHBBBBIIIIIQI")
 _CRC_AT = const(42)
 _HEADER = const(46)
 _MAX_BODY = const(1024)

@@ -2,9 +2,11 @@
 
 import asyncio
 
+from micropython import const
+
 from andon_node import flash
 
-_POLL_MS = 500
+_POLL_MS = const(500)
 
 
 class Leases:

@@ -4,15 +4,16 @@ import asyncio
 import gc
 
 import machine
+from micropython import const
 from onewire import OneWire
 
 from andon_base import slots
-from andon_node import config, flash
+from andon_node import flash
 from andon_node.clock import Clock
 from andon_node.coap import open_security
 from andon_node.coap.endpoint import Endpoint
 from andon_node.commands import CommandDesk
-from andon_node.config_store import ConfigStore
+from andon_node.config_store import ConfigStore, forget_checks
 from andon_node.drivers import ds18b20, pulse
 from andon_node.drivers.relay import Relay
 from andon_node.epochs import Epochs
@@ -28,19 +29,29 @@ from andon_node.relay_watch import RelayWatch
 from andon_node.resources import Resources
 from andon_node.sampler import Sampler
 from andon_node.supervisor import Supervisor
-from andon_node.update.desk import Updates
 from andon_node.watchdog import Watchdog
 
 # How long a task of the node itself may take to do something; its restarts after a crash are within this.
-_STUCK_MS = 60000
+_STUCK_MS = const(60000)
 
-_OUTPUTS = "outputs.txt"
-_JOURNAL = "journal"
-_EPOCHS = "epochs.txt"
+# Bytes that may be allocated between two garbage collections.
+_GARBAGE = const(8192)
+
+_OUTPUTS = const("outputs.txt")
+_JOURNAL = const("journal")
+_EPOCHS = const("epochs.txt")
+# Where update/desk.py keeps a job.
+_UPDATE_JOB = const("update.json")
 
 
 def run_node(config_path):
     """Run for ever. With an unusable configuration: recovery, where another one can be put."""
+    asyncio.run(_compose(config_path).run())
+
+
+def _compose(config_path):
+    from andon_node import config
+
     store = ConfigStore(config_path)
     try:
         settings = store.load()
@@ -51,7 +62,9 @@ def run_node(config_path):
         recovery_without_config(config_path, str(error))
     remember_safe_outputs(settings.relays)
     journal = Journal(_JOURNAL, settings.journal_bytes)
-    asyncio.run(Node(settings, flash.next_boot_number(used=journal.last_boot), journal, store).run())
+    node = Node(settings, flash.next_boot_number(used=journal.last_boot), journal, store)
+    forget_checks()
+    return node
 
 
 def recovery_without_config(config_path, why):
@@ -59,6 +72,8 @@ def recovery_without_config(config_path, why):
     from andon_base import recovery, start
 
     def usable():
+        from andon_node import config
+
         try:
             config.load(config_path)
         except config.ConfigError:
@@ -85,7 +100,12 @@ class Node:
     """One node with everything it is made of."""
 
     def __init__(self, settings, boot, journal, store):
-        self._settings = settings
+        # Of the settings only these: the rest, and what had checked them, is given back to the heap.
+        self._name = settings.node
+        self._sample_ms = settings.sample_ms
+        self._hold_ms = settings.hold_s * 1000
+        self._trial_ms = settings.trial_s * 1000
+        self._revision = settings.revision
         self._boot = boot
         self._clock = Clock()
         self._supervisor = Supervisor()
@@ -127,11 +147,12 @@ class Node:
             self._interlocks,
             self._leases,
             self._clock,
-            settings.hold_s * 1000,
+            self._hold_ms,
             self._heard_ms,
             self._report_relays,
         )
-        self._updates = Updates(self._ask_gateway)
+        self._updates = None
+        self._update_wanted = asyncio.Event()
         self._resources = Resources(
             settings.node,
             names,
@@ -166,8 +187,10 @@ class Node:
 
     async def run(self):
         """Run all tasks for ever."""
-        print("node: %s boot %d" % (self._settings.node, self._boot))
+        print("node: %s boot %d" % (self._name, self._boot))
         gc.collect()
+        # Garbage never grows over the large free piece at the end of the heap, which boot.py's smaller threshold has left.
+        gc.threshold(_GARBAGE)
         keep = self._supervisor.keep
         await asyncio.gather(
             keep("relays", self._watch.run),
@@ -181,8 +204,8 @@ class Node:
             keep("lag", self._lag.run),
             keep("watchdog", self._guard_progress),
             keep("update", self._update),
-            keep("leases", self._restore),
-            keep("configuration", self._try_config),
+            self._supervisor.finish("leases", self._leases.restore),
+            self._supervisor.finish("configuration", self._try_config),
             *[keep(driver.name, self._runner(driver)) for driver in self._drivers if hasattr(driver, "run")],
         )
 
@@ -199,8 +222,7 @@ class Node:
         await self._gateway.send(self._outbox, self._epochs)
 
     async def _register(self):
-        settings = self._settings
-        await self._gateway.register(settings.node, self._resources.links(), settings.hold_s * 1000, settings.revision)
+        await self._gateway.register(self._name, self._resources.links(), self._hold_ms, self._revision)
 
     async def _handle(self, request):
         self._gateway.heard(request.source)
@@ -210,28 +232,38 @@ class Node:
         return self._gateway.heard_ms
 
     async def _serve_update(self, request, _path):
-        return self._updates.handle(request)
+        response = self._desk().handle(request)
+        self._update_wanted.set()
+        return response
 
-    async def _restore(self):
-        await self._leases.restore()
-        await asyncio.Event().wait()
+    def _desk(self):
+        """What carries out updates; loaded when there is one, or somebody asks for it."""
+        if self._updates is None:
+            from andon_node.update.desk import Updates
+
+            self._updates = Updates(self._ask_gateway)
+        return self._updates
 
     async def _try_config(self):
-        await self._store.try_out(lambda: self._gateway.reached, self._settings.trial_s * 1000, self._clock)
-        await asyncio.Event().wait()
+        await self._store.try_out(lambda: self._gateway.reached, self._trial_ms, self._clock)
 
     async def _update(self):
+        await self._confirm()
+        if not flash.exists(_UPDATE_JOB):
+            await self._update_wanted.wait()
+        await self._desk().run()
+
+    async def _confirm(self):
         from andon_node.update.guard import Guard
 
         await Guard(self._works, lambda: self._supervisor.crashes, self._clock).run()
-        await self._updates.run()
 
     def _works(self):
         return self._sampler.samples > 0 and self._gateway.accepted > 0
 
     async def _guard_progress(self):
         watchdog = Watchdog(self._clock)
-        watchdog.watch("sampler", lambda: self._sampler.samples, _STUCK_MS + 3 * self._settings.sample_ms)
+        watchdog.watch("sampler", lambda: self._sampler.samples, _STUCK_MS + 3 * self._sample_ms)
         watchdog.watch("relays", lambda: self._watch.polls, _STUCK_MS)
         watchdog.watch("loop", lambda: self._lag.turns, _STUCK_MS)
         await watchdog.run()
@@ -245,7 +277,7 @@ class Node:
 
     def _health_document(self):
         document = self._health.document()
-        document["revision"] = self._settings.revision
+        document["revision"] = self._revision
         document["trial"] = self._store.trial
         document["refused"] = self._store.refused
         return document

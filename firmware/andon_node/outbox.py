@@ -6,12 +6,14 @@ when that is settled, and where it has to step over one that is lost, it counts 
 
 import asyncio
 
+from micropython import const
+
 from andon_node.pack import Pack
 
 # Not in MicroPython's errno.
-_ENOSPC = 28
+_ENOSPC = const(28)
 # Packs kept in RAM: what is sent as soon as it was taken is not read back from flash.
-_IN_RAM = 3
+_IN_RAM = const(3)
 
 
 class Outbox:

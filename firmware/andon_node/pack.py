@@ -1,13 +1,15 @@
 """Readings become packs: SenML arrays with the identity (node, boot, seq)."""
 
+from micropython import const
+
 from andon_node.cbor import BufferFullError
 from andon_node.senml import PackWriter, set_base_time
 
 # One in flight and one to follow it.
-_ENOUGH_WAITING = 2
+_ENOUGH_WAITING = const(2)
 
 # One SenML record {n: "node/clock", vs: "estimated"}; PackWriter leaves room for it.
-_ESTIMATED = b"\xa2\x00\x6anode/clock\x03\x69estimated"
+_ESTIMATED = const(b"\xa2\x00\x6anode/clock\x03\x69estimated")
 
 
 class Pack:

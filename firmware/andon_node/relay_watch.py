@@ -2,9 +2,11 @@
 
 import asyncio
 
-_POLL_MS = 20
+from micropython import const
+
+_POLL_MS = const(20)
 # Changes that come together (several relays, a bouncing contact) go into one pack.
-_GATHER_MS = 20
+_GATHER_MS = const(20)
 
 
 class RelayWatch:

@@ -2,12 +2,14 @@
 
 import json
 
+from micropython import const
+
 from andon_node import senml
 from andon_node.coap import message as coap
 from andon_node.coap.endpoint import Response
 
-_JSON = 50
-_LINK_FORMAT = 40
+_JSON = const(50)
+_LINK_FORMAT = const(40)
 
 
 class Resources:

@@ -3,10 +3,12 @@
 import asyncio
 import gc
 
+from micropython import const
+
 from andon_node.drivers import OK
 
 # Health of the node goes with the first sample and then every 10 s.
-_HEALTH_MS = 10000
+_HEALTH_MS = const(10000)
 
 
 class Sampler:

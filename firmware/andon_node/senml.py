@@ -1,5 +1,7 @@
 """SenML-CBOR (RFC 8428 section 6): the records of a pack as docs/protocol.md has them."""
 
+from micropython import const
+
 from andon_node.cbor import BufferFullError, Writer, put_wide_integer
 
 CONTENT_FORMAT = 112
@@ -9,18 +11,18 @@ MAX_BYTES = 1000
 MAX_RECORDS = 63
 
 # Labels, RFC 8428 table 4.
-_BN = -2
-_BT = -3
-_N = 0
-_U = 1
-_V = 2
-_VS = 3
-_VB = 4
-_T = 6
+_BN = const(-2)
+_BT = const(-3)
+_N = const(0)
+_U = const(1)
+_V = const(2)
+_VS = const(3)
+_VB = const(4)
+_T = const(6)
 
 # A decimal fraction is tag 4, an array of exponent and mantissa (RFC 8949 3.4.4); milliseconds have the exponent -3.
-_DECIMAL_FRACTION = 4
-_MILLI = -3
+_DECIMAL_FRACTION = const(4)
+_MILLI = const(-3)
 
 
 class PackWriter:

@@ -1,7 +1,9 @@
 """SHA-512 (FIPS 180-4) for ports whose hashlib has none. Slow: for keys and manifests, not for whole firmware images."""
 
-_MASK = (1 << 64) - 1
-_BLOCK = 128
+from micropython import const
+
+_MASK = const((1 << 64) - 1)
+_BLOCK = const(128)
 # FIPS 180-4 4.2.3 and 5.3.5: the first 64 bits of the fractional parts of the cube roots of the first 80 primes, and of the
 # square roots of the first 8
 _K = bytes.fromhex(

@@ -4,8 +4,10 @@ import asyncio
 import sys
 import time
 
+from micropython import const
+
 _FIRST_PAUSE_MS = 500
-_MAX_PAUSE_MS = 30000
+_MAX_PAUSE_MS = const(30000)
 
 
 class Supervisor:
@@ -20,13 +22,19 @@ class Supervisor:
         self.last_error = None
         self.crashes = 0
 
-    async def keep(self, name, run):
+    async def finish(self, name, run):
+        """Run the coroutine function `run` until it has come to its end once."""
+        await self.keep(name, run, once=True)
+
+    async def keep(self, name, run, once=False):
         """Run the coroutine function `run` again and again; a pause that doubles keeps a broken task from spinning."""
         pause_ms = _FIRST_PAUSE_MS
         while True:
             begin = time.ticks_ms()
             try:
                 await run()
+                if once:
+                    return
             except Exception as error:
                 # Whatever broke one task must not stop the others, least of all the relays' leases.
                 self.crashes += 1

@@ -3,12 +3,13 @@
 import asyncio
 
 import machine
+from micropython import const
 
 from andon_base import crumbs
 
 # The loop turns many times a second; one that stands still for this long will not come back by itself.
 BITE_MS = 30000
-_LOOK_MS = 1000
+_LOOK_MS = const(1000)
 
 
 class Watchdog:

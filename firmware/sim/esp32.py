@@ -1,12 +1,13 @@
 """`esp32` on the unix port: the pulse counter unit (PCNT), counting edges of the register file."""
 
 import interrupts
+import sim_parts
 
 
 def __getattr__(name):
     if name != "Partition":
         raise ImportError("can't import name " + name)
-    return __import__("sim_partition").Partition
+    return sim_parts.load("sim_rom").Partition
 
 
 class PCNT:

@@ -5,6 +5,7 @@ import time
 
 import interrupts
 import registers
+import sim_parts
 import utime
 
 PWRON_RESET = 1
@@ -31,22 +32,27 @@ _PARTS = {
 
 _cause = PWRON_RESET
 _id = b"\x00\x00\x00\x00\x00\x00"
-_note_reset = None
 # Path of the flash image and the file system that it is on; the other partitions of the chip are beside it.
 flash_image = None
 
 
-def power_on(cause, board_id, note_reset):
-    """Set what this start looks like to the firmware; `note_reset(cause)` keeps the cause for the next start."""
-    global _cause, _id, _note_reset
+def power_on(cause, board_id):
+    """Set what this start looks like to the firmware."""
+    global _cause, _id
     _cause = cause
     _id = board_id
-    _note_reset = note_reset
+
+
+def keep_cause(cause, mode=0):
+    """Leave the cause of a reset, and the mode of the REPL that asked for it, to the next start."""
+    if flash_image is not None:
+        path, host = flash_image
+        with host.open(path + ".reset", "w") as kept:
+            kept.write("%d %d" % (cause, mode))
 
 
 def _reset(cause):
-    if _note_reset is not None:
-        _note_reset(cause)
+    keep_cause(cause)
     sys.exit(EXIT_RESET)
 
 
@@ -94,7 +100,7 @@ def __getattr__(name):
     if name not in _PARTS:
         # What `from machine import ...` raises on a chip that has no such part.
         raise ImportError("can't import name " + name)
-    return getattr(__import__(_PARTS[name]), name)
+    return getattr(sim_parts.load(_PARTS[name]), name)
 
 
 class Pin:

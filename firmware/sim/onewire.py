@@ -5,11 +5,12 @@ Scratchpad (DS18B20 data sheet, figure 7): temperature LSB, MSB, TH, TL, configu
 
 import registers
 import utime
+from micropython import const
 
-_POWER_ON_RAW = 85 * 16
+_POWER_ON_RAW = const(85 * 16)
 # What the chip shows in byte 6 until its first conversion; after one it is 0x10 minus the low four bits.
-_POWER_ON_SIGNATURE = 0x0C
-_CONVERSION_US = 750000
+_POWER_ON_SIGNATURE = const(0x0C)
+_CONVERSION_US = const(750000)
 
 
 class OneWireError(Exception):

@@ -2,24 +2,26 @@
 
 import struct
 
+from micropython import const
+
 SIZE = 262144
 VERSION = 1
 
-_STARTS = 12
-_INTERRUPTS_REQUESTED = 48
-_INTERRUPTIBLE = 52
-_INTERRUPTS_HANDLED = 56
-_WATCHDOG = 16
-_GPIO = 64
-_SENSOR = 4096
-_LOG = 8192
-_EDGES = 65536
-_I2C = 5120
-_SPI = 5632
-_ADC = 5888
-_MODBUS = 6400
-_I2C_LOG = 40960
-_SPI_LOG = 163840
+_STARTS = const(12)
+_INTERRUPTS_REQUESTED = const(48)
+_INTERRUPTIBLE = const(52)
+_INTERRUPTS_HANDLED = const(56)
+_WATCHDOG = const(16)
+_GPIO = const(64)
+_SENSOR = const(4096)
+_LOG = const(8192)
+_EDGES = const(65536)
+_I2C = const(5120)
+_SPI = const(5632)
+_ADC = const(5888)
+_MODBUS = const(6400)
+_I2C_LOG = const(40960)
+_SPI_LOG = const(163840)
 
 RING = 256
 SENSORS = 8

@@ -13,7 +13,9 @@ import sys
 import time
 
 import interrupts
+import machine
 import registers
+from micropython import const
 
 RAW = 1
 FRIENDLY = 0
@@ -23,19 +25,21 @@ OK = 1
 FAILED = 0
 FORCED_EXIT = -1
 
-_CTRL_A = 1
-_CTRL_B = 2
-_CTRL_C = 3
-_CTRL_D = 4
-_CTRL_E = 5
-_POLL_MS = 20
+_CTRL_A = const(1)
+_CTRL_B = const(2)
+_CTRL_C = const(3)
+_CTRL_D = const(4)
+_CTRL_E = const(5)
+_POLL_MS = const(20)
 # Raw-paste window in bytes, as on boards (half of MICROPY_REPL_STDIN_BUFFER_MAX).
-_WINDOW = 128
+_WINDOW = const(128)
 
-_RAW_BANNER = "raw REPL; CTRL-B to exit\r\n"
-_PASTE_BANNER = "\r\npaste mode; Ctrl-C to cancel, Ctrl-D to finish\r\n=== "
+_RAW_BANNER = const("raw REPL; CTRL-B to exit\r\n")
+_PASTE_BANNER = const("\r\npaste mode; Ctrl-C to cancel, Ctrl-D to finish\r\n=== ")
 
-_HERE = '"%s"' % __file__
+_MACHINE = const("Andon emulated board with ESP32")
+_BANNER = const('%s; %s\r\nType "help()" for more information.\r\n')
+_HERE = const('repl.py", line ')
 
 _builtin_print = builtins.print
 
@@ -328,3 +332,19 @@ class Repl:
             else:
                 code.append(char)
                 sys.stdout.buffer.write(self._byte)
+
+
+def serve(mode):
+    """Do what a board does after power-on or a soft reset: boot.py, main.py unless in raw mode, then the REPL."""
+    console = Repl(mode, _BANNER % (sys.version.split("; ")[1], _MACHINE), machine.EXIT_RESET)
+    # As in MicroPython's esp32/main.c: a boot.py that fails keeps main.py from running.
+    ended = console.run_file("boot.py")
+    if ended == OK and mode == FRIENDLY:
+        ended = console.run_file("main.py")
+    if ended != FORCED_EXIT:
+        console.serve()
+    # As on a board, files left open are closed by their finalisers.
+    console.forget()
+    sys.stdout.write("MPY: soft reboot\r\n")
+    machine.keep_cause(machine.SOFT_RESET, console.mode)
+    sys.exit(machine.EXIT_RESET)

@@ -1,10 +1,11 @@
 """`machine.ADC` on the unix port: an ESP32's converter over the voltages of the register file."""
 
 import registers
+from micropython import const
 
 # At 11 dB the ESP32 measures up to about 3.1 V, in 4096 steps.
-_FULL_UV = 3100000
-_STEP_UV = _FULL_UV // 4096
+_FULL_UV = const(3100000)
+_STEP_UV = const(_FULL_UV // 4096)
 
 
 class ADC:

@@ -5,9 +5,10 @@ Commands and times as in Sensirion's data sheets; a device that measures does no
 
 import registers
 import utime
+from micropython import const
 
-_SHT3X = 1
-_ENODEV = 19
+_SHT3X = const(1)
+_ENODEV = const(19)
 
 # Kind -> command, duration in us.
 _MEASURE = {1: (b"\x24\x00", 15500), 2: (b"\xfd", 8300)}

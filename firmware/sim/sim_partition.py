@@ -7,9 +7,10 @@ start, the next start goes back to the one before.
 import json
 
 import machine
+from micropython import const
 
-_SIZE = 65536
-_BLOCK = 4096
+_SIZE = const(65536)
+_BLOCK = const(4096)
 _LABELS = ("ota_0", "ota_1")
 
 _data = {"boot": "ota_0", "running": "ota_0", "state": "valid"}

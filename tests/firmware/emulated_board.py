@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from firmware.micropython_vm import FIRMWARE, MICROPYTHON, SIM
 
+from andon_workbench.board import HEAP
+from andon_workbench.emulated_parts import emulated_parts
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -57,9 +60,6 @@ def board_config(gateway_port: int, **changes: Any) -> dict[str, Any]:
 class EmulatedBoard:
     """Starts, kills and starts again; the flash image stays."""
 
-    # Compiling all sources on the 64-bit unix port; from a compiled bundle the node runs in far less (bench/).
-    HEAP = "512k"
-
     def __init__(self, folder: Path, registers: RegisterFile) -> None:
         self._folder = folder
         self._registers = registers
@@ -74,19 +74,22 @@ class EmulatedBoard:
     def start(self) -> None:
         """Power up."""
         put = [f"{self._folder / 'config.json'}:config.json"] if (self._folder / "config.json").exists() else []
+        parts = emulated_parts(FIRMWARE)
         with self.console.open("ab") as console:
             self._process = subprocess.Popen(
                 [
                     str(MICROPYTHON),
                     "-X",
-                    f"heapsize={self.HEAP}",
+                    f"heapsize={HEAP}",
                     str(SIM / "board.py"),
                     "--flash",
                     str(self._folder / "flash.img"),
                     "--registers",
                     str(self._registers.path),
                     "--firmware",
-                    str(FIRMWARE),
+                    str(parts.firmware),
+                    "--hardware",
+                    str(parts.hardware),
                     *(word for pair in put for word in ("--put", pair)),
                 ],
                 stdout=console,

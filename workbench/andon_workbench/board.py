@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from andon_workbench.emulated_parts import emulated_parts
 from andon_workbench.errors import ComponentError, MissingPartError
 from andon_workbench.processes import ChildProcess, Command
 from andon_workbench.world.runner import monotonic_us
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # Exit status of a board that called machine.reset() or whose watchdog bit.
 RESET_STATUS = 75
+# MicroPython's heap on every emulated board (docs/firmware.md, "Size, start and heap").
+HEAP = "176k"
 _CRASH_PAUSE_S = 1.0
 # Deadline of the watchdog in the register file, and the reset cause that such a reset has (docs/emulation.md). The board bites
 # itself when it can; the margin is for a host that is busy.
@@ -87,7 +90,7 @@ class Board:
         files: BoardFiles,
         checkout: Checkout,
         *,
-        heap: str = "384k",
+        heap: str = HEAP,
         line: SerialLine | None = None,
         blank: bool = False,
     ) -> None:
@@ -107,6 +110,7 @@ class Board:
         """The command line of the board process."""
         puts = [word for remote, local in self.files.put.items() for word in ("--put", f"{local}:{remote}")]
         uarts = [word for number, port in self.files.uarts.items() for word in ("--uart", f"{number}={port}")]
+        parts = emulated_parts(self._checkout.firmware)
         return Command(
             [
                 find_micropython(),
@@ -117,7 +121,8 @@ class Board:
                 self.files.flash,
                 "--registers",
                 self.files.registers,
-                *(() if self._blank else ("--firmware", self._checkout.firmware)),
+                *(() if self._blank else ("--firmware", parts.firmware)),
+                *(() if parts.hardware is None else ("--hardware", parts.hardware)),
                 *puts,
                 *uarts,
                 *(() if self.line is None else ("--repl",)),

@@ -153,7 +153,7 @@ def soak(
     seed: Seed = 1,
     speed: Annotated[int, typer.Option(min=1, max=1000, help="Simulated seconds per second.")] = SPEED,
     sample: Annotated[
-        int, typer.Option(min=2, max=3600, help="The nodes' sampling period in simulated seconds.")
+        int, typer.Option(min=1, max=3600, help="The nodes' sampling period in simulated seconds.")
     ] = SAMPLE_S,
     as_json: AsJson = False,
     keep: Keep = False,

@@ -2,12 +2,14 @@
 
 from binascii import crc32
 
+from micropython import const
+
 from andon_node.coap import message as coap
 
 # Our largest block: exponent 5, 512 bytes. A response up to a whole message goes out in one piece unless the client
 # asks for blocks.
-_SZX = 5
-_WHOLE = 1024
+_SZX = const(5)
+_WHOLE = const(1024)
 MAX_BODY = 8192
 
 

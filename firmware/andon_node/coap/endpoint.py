@@ -5,6 +5,8 @@ import random
 import time
 from binascii import crc32
 
+from micropython import const
+
 from andon_node.coap import message as coap
 from andon_node.coap.blocks import Blocks
 from andon_node.coap.observers import Observers
@@ -20,10 +22,10 @@ SEPARATE_AFTER_MS = 1000
 
 # Requests remembered to answer a repeat without doing the work twice [4.2, 4.5], for EXCHANGE_LIFETIME [4.8.2] or until
 # memory needs the place; what must never be done twice carries its own id (docs/protocol.md).
-_REMEMBERED = 16
-_REMEMBERED_BYTES = 4096
-_EXCHANGE_LIFETIME_MS = 247000
-_MAX_AT_WORK = 4
+_REMEMBERED = const(16)
+_REMEMBERED_BYTES = const(4096)
+_EXCHANGE_LIFETIME_MS = const(247000)
+_MAX_AT_WORK = const(4)
 
 # Options of a message that this endpoint understands; any other critical one is refused [5.4.1].
 _UNDERSTOOD = (
@@ -390,6 +392,8 @@ class Endpoint:
             print("coap: not answered:", error)
         finally:
             served.done.set()
+            # Nobody waits for it again, and what is remembered should be small.
+            served.done = None
 
     def encode_response(self, kind, mid, token, response, binding):
         """Encode a response, protected if its request was.

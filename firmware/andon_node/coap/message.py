@@ -2,6 +2,8 @@
 
 import struct
 
+from micropython import const
+
 # Types [3].
 CON = 0
 NON = 1
@@ -50,7 +52,7 @@ BLOCK1 = 27
 SIZE2 = 28
 ECHO = 252
 
-_PAYLOAD_MARKER = 0xFF
+_PAYLOAD_MARKER = const(0xFF)
 
 
 class MessageError(Exception):

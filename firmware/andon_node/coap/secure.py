@@ -2,14 +2,16 @@
 
 import time
 
+from micropython import const
+
 from andon_node.coap import message as coap
 from andon_node.coap.endpoint import CoapError
 from andon_node.oscore import message as oscore
 from andon_node.oscore.errors import EchoRequiredError, OscoreError
 
 # Challenges that recordings may make us send.
-_CHALLENGES = 5
-_CHALLENGE_MS = 1000
+_CHALLENGES = const(5)
+_CHALLENGE_MS = const(1000)
 
 
 def load():

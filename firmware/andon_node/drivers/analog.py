@@ -1,6 +1,8 @@
 """The ADC as both analogue drivers use it: microvolts, averaged."""
 
-_SAMPLES = 16
+from micropython import const
+
+_SAMPLES = const(16)
 
 # Where the ESP32's converter ends at 11 dB; a reading there says only "at least".
 FULL_UV = 3080000

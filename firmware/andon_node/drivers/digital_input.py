@@ -4,10 +4,11 @@ import asyncio
 import time
 
 from machine import Pin
+from micropython import const
 
 from andon_node.drivers import OK
 
-_POLL_MS = 10
+_POLL_MS = const(10)
 
 
 class Settled:

@@ -1,22 +1,24 @@
 """DS18B20 thermometers on a 1-wire bus, with every reading checked by us (data sheet: Maxim DS18B20)."""
 
+from micropython import const
+
 from andon_node.drivers import ABSENT, CRC, OK, RANGE
 
 # 750 ms at most by the data sheet, and a little more: a timer in whole milliseconds may end one early.
 CONVERSION_MS = 755
-_TRIES = 3
+_TRIES = const(3)
 
-_CONVERT = 0x44
-_READ_SCRATCHPAD = 0xBE
+_CONVERT = const(0x44)
+_READ_SCRATCHPAD = const(0xBE)
 
-_POWER_ON_RAW = 85 * 16
+_POWER_ON_RAW = const(85 * 16)
 # Byte 6 of the scratchpad until the first conversion. A conversion sets it to 0x10 minus the low four bits, which is
 # 0x10 at a true 85.0 degC, so the two are told apart.
-_POWER_ON_SIGNATURE = 0x0C
-_MIN_RAW = -55 * 16
-_MAX_RAW = 125 * 16
+_POWER_ON_SIGNATURE = const(0x0C)
+_MIN_RAW = const(-55 * 16)
+_MAX_RAW = const(125 * 16)
 
-_FAMILY = 0x28
+_FAMILY = const(0x28)
 
 POWER_ON = "power-on"
 

@@ -1,5 +1,7 @@
 """4-20 mA transmitters on the ADC: the current through a shunt, scaled; failures as NAMUR NE 43 signals them."""
 
+from micropython import const
+
 from andon_node.drivers import OK
 from andon_node.drivers.analog import AnalogInput
 from andon_node.drivers.quantities import UNITS
@@ -7,12 +9,12 @@ from andon_node.drivers.quantities import UNITS
 UNDER = "under-range"
 OVER = "over-range"
 
-_LIVE_ZERO_UA = 4000
-_SPAN_UA = 16000
+_LIVE_ZERO_UA = const(4000)
+_SPAN_UA = const(16000)
 # NE 43: a transmitter that knows it has failed (and a broken wire) goes to 3.6 mA or below, or to 21 mA or above. Between
 # these and 3.8 and 20.5 mA its value is still good, a little outside of its range.
-_FAILED_LOW_UA = 3600
-_FAILED_HIGH_UA = 21000
+_FAILED_LOW_UA = const(3600)
+_FAILED_HIGH_UA = const(21000)
 
 
 def fault_of(microamperes):

@@ -1,12 +1,14 @@
 """MAX31855: a thermocouple on SPI, with cold-junction compensation and wire faults (data sheet 19-5793, table 2)."""
 
+from micropython import const
+
 from andon_node.drivers import ABSENT, OK
 
 OPEN = "open"
 SHORT_GND = "short-gnd"
 SHORT_VCC = "short-vcc"
 
-_BAUD = 1000000
+_BAUD = const(1000000)
 
 
 def fault_of(word):

@@ -4,6 +4,8 @@ import asyncio
 import struct
 import time
 
+from micropython import const
+
 from andon_node.drivers import CRC, OK
 from andon_node.drivers.quantities import UNITS
 
@@ -12,9 +14,9 @@ EXCEPTION = "exception"
 
 # Function codes [application protocol 6.3, 6.4].
 _FUNCTIONS = {"holding": 3, "input": 4}
-_POLL_MS = 5
+_POLL_MS = const(5)
 # A meter may be busy or its answer disturbed once in a while; only what happens twice is a fault.
-_TRIES = 2
+_TRIES = const(2)
 
 # Type -> struct format after the words were put in order, number of registers.
 _TYPES = {"int16": (">h", 1), "uint16": (">H", 1), "int32": (">i", 2), "uint32": (">I", 2), "float32": (">f", 2)}

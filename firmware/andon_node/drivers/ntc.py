@@ -2,6 +2,8 @@
 
 import math
 
+from micropython import const
+
 from andon_node.drivers import OK, RANGE
 from andon_node.drivers.analog import FULL_UV, AnalogInput
 
@@ -11,10 +13,10 @@ SHORT = "short"
 _ZERO_CELSIUS_K = 273.15
 _T25_K = 298.15
 # Outside of these shares of the supply the thermistor is cut off or shorted.
-_OPEN_PERCENT = 98
-_SHORT_PERCENT = 2
-_LOWEST_C = -55
-_HIGHEST_C = 250
+_OPEN_PERCENT = const(98)
+_SHORT_PERCENT = const(2)
+_LOWEST_C = const(-55)
+_HIGHEST_C = const(250)
 
 
 def beta_celsius(ohm, r25_ohm, beta):

@@ -3,17 +3,18 @@
 import time
 
 from machine import Pin
+from micropython import const
 
 from andon_node.drivers import OK
 
 # What the ESP32's glitch filter can do at most: 1023 periods of its 80 MHz clock.
-_FILTER_NS = 12800
-_FILTER_CLOCKS = 1023
+_FILTER_NS = const(12800)
+_FILTER_CLOCKS = const(1023)
 # A PCNT unit starts again at zero when it reaches its limit; a multiple of nothing else, so it is its period.
-_PCNT_LIMIT = 32000
+_PCNT_LIMIT = const(32000)
 
 # ticks_us can measure at most half its period: 2^29 us, nine minutes, on the ESP32.
-_LONG_QUIET_US = 1 << 27
+_LONG_QUIET_US = const(1 << 27)
 
 
 class Debouncer:

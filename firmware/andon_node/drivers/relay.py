@@ -3,10 +3,11 @@
 import asyncio
 
 from machine import Pin
+from micropython import const
 
 # A relay's contact follows its coil within about 10 ms; what takes longer than this does not follow.
-_FOLLOW_MS = 100
-_POLL_MS = 2
+_FOLLOW_MS = const(100)
+_POLL_MS = const(2)
 
 
 class Relay:

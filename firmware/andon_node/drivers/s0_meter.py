@@ -1,11 +1,13 @@
 """Energy meters with an S0 pulse output (DIN 43864, IEC 62053-31): pulses become joules since the start of the node."""
 
+from micropython import const
+
 from andon_node.drivers import OK
 from andon_node.drivers.pulse import ContactCounter
 
-_J_PER_KWH = 3600000
+_J_PER_KWH = const(3600000)
 # A pulse and the pause after it last at least 30 ms; whatever comes sooner after an edge is bounce.
-_DEBOUNCE_MS = 20
+_DEBOUNCE_MS = const(20)
 
 
 def joules(pulses, pulses_per_kwh):

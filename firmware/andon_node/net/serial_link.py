@@ -3,6 +3,7 @@
 import asyncio
 
 from machine import UART, Pin
+from micropython import const
 
 from andon_node.net import slipmux
 
@@ -11,8 +12,8 @@ MAX_DATAGRAM = 1152
 
 GATEWAY = "serial"
 # A frame of 1,152 bytes must fit while the node is busy for a moment, at 115,200 baud a tenth of a second.
-_RX_BUFFER = 2048
-_POLL_MS = 5
+_RX_BUFFER = const(2048)
+_POLL_MS = const(5)
 
 
 class SerialDatagrams:

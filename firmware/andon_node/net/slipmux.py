@@ -6,17 +6,19 @@ A frame is END, an initial byte that says what follows, the content, END; END an
 
 import struct
 
+from micropython import const
+
 END = 0xC0
 ESC = 0xDB
-_ESC_END = 0xDC
-_ESC_ESC = 0xDD
+_ESC_END = const(0xDC)
+_ESC_ESC = const(0xDD)
 
 DIAGNOSTIC = 0x0A
 COAP = 0xA9
 
-_FCS_INIT = 0xFFFF
+_FCS_INIT = const(0xFFFF)
 # What the FCS comes to over a frame with its FCS [RFC 1662 C.2].
-_FCS_GOOD = 0xF0B8
+_FCS_GOOD = const(0xF0B8)
 # One entry per nibble instead of per byte: 16 numbers are in the code, 256 would be on the heap.
 _FCS_NIBBLES = (
     0x0000, 0x1081, 0x2102, 0x3183, 0x4204, 0x5285, 0x6306, 0x7387,

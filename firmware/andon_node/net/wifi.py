@@ -4,14 +4,15 @@ import asyncio
 import random
 
 import network
+from micropython import const
 
 from andon_node.net import udp
 
-_POLL_MS = 500
+_POLL_MS = const(500)
 # One attempt may take this long before it is started anew.
-_ATTEMPT_MS = 15000
-_BACKOFF_MIN_MS = 1000
-_BACKOFF_MAX_MS = 60000
+_ATTEMPT_MS = const(15000)
+_BACKOFF_MIN_MS = const(1000)
+_BACKOFF_MAX_MS = const(60000)
 
 
 class Wifi:

@@ -21,7 +21,7 @@ _SHORT_BSTR = const(24)  # from here on CBOR needs a length byte
 _MAX_ID_CONTEXT_BYTES = const(255)  # the option has one byte for its length (RFC 8613 6.1)
 _AAD_BYTES = const(31)
 # ["Encrypt0", h'', external_aad], and external_aad = [1, [10], kid, piv, h''] up to the kid (RFC 8613 5.4)
-_AAD_HEAD = b"\x83\x68Encrypt0\x40"
+_AAD_HEAD = const(b"\x83\x68Encrypt0\x40")
 _AAD_ARRAY = b"\x85\x01\x81" + bytes([_ALG_AEAD])
 
 

@@ -9,15 +9,17 @@ import json
 import os
 from binascii import crc32
 
+from micropython import const
+
 from .context import SecurityContext
 from .errors import SequenceLostError
 from .sequence import FileSequenceStore, SenderSequence
 
 PATH = "keys.json"
-_SEQUENCE = "oscore"
+_SEQUENCE = const("oscore")
 # Tells which keys the sequence numbers were started for: their checksum, which says nothing about 128 random bits.
-_USED = "oscore.used"
-_MIN_SECRET_BYTES = 16
+_USED = const("oscore.used")
+_MIN_SECRET_BYTES = const(16)
 
 
 class KeysError(Exception):

@@ -3,7 +3,7 @@
 from micropython import const
 
 _SIZE = const(32)  # RFC 8613 3.2.2
-_FULL = (1 << _SIZE) - 1
+_FULL = const((1 << _SIZE) - 1)
 
 
 class ReplayWindow:

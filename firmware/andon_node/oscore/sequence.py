@@ -20,8 +20,8 @@ MAX_STEP = const(4096)
 DEFAULT_STEP = const(1024)  # at one message a second: 85 writes a day
 MAX_NUMBER = (1 << 40) - 1  # RFC 8613 7.2.1
 
-_MAGIC = b"OSN1"
-_FORMAT = ">4sQ"
+_MAGIC = const(b"OSN1")
+_FORMAT = const(">4sQ")
 _RECORD_BYTES = const(16)
 
 

@@ -4,21 +4,23 @@ import asyncio
 import json
 import os
 
+from micropython import const
+
 import andon_node
 from andon_base import crumbs, slots
 from andon_node import flash
 from andon_node.coap import message as coap
 from andon_node.coap.endpoint import Response
 
-_JOB = "update.json"
+_JOB = const("update.json")
 # The site's public key: 64 hexadecimal digits, put onto the board when it is provisioned.
 KEY = "site_key.hex"
-_JSON = 50
-_CONFLICT = 0x89
-_MAX_NAME = 64
-_NAME_CHARS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
-_PAUSE_MS = 5000
-_RESET_PAUSE_MS = 1000
+_JSON = const(50)
+_CONFLICT = const(0x89)
+_MAX_NAME = const(64)
+_NAME_CHARS = const("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+_PAUSE_MS = const(5000)
+_RESET_PAUSE_MS = const(1000)
 
 
 class Updates:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from micropython import const
+
 import andon_node
 from andon_base.slots import parse_version
 from andon_node.coap import message as coap
@@ -9,13 +11,13 @@ from andon_node.update import desk
 from andon_node.update.intake import Intake
 from andon_node.update.manifest import UpdateError
 
-_ETAG = 4
-_BLOCK2 = 23
+_ETAG = const(4)
+_BLOCK2 = const(23)
 # Block size exponent 6: 1,024 bytes [RFC 7959 2.2].
-_SZX = 6
-_BLOCK = 1024
-_INCOMPLETE = 0x88
-_PAUSE_MS = 5000
+_SZX = const(6)
+_BLOCK = const(1024)
+_INCOMPLETE = const(0x88)
+_PAUSE_MS = const(5000)
 
 
 class _ChangedError(Exception):

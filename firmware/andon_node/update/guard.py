@@ -3,11 +3,13 @@
 import asyncio
 import os
 
+from micropython import const
+
 from andon_base import crumbs, slots
 
 # Label of the partition whose image is on trial.
 IMAGE_TRIAL = "image_trial.txt"
-_POLL_MS = 500
+_POLL_MS = const(500)
 # How long everything must go well, and how long a version may take for that. Longer than the supervisor's longest pause: a
 # task that crashes again and again is not taken for one that works.
 SETTLE_MS = 60000

@@ -2,10 +2,12 @@
 
 import os
 
+from micropython import const
+
 from andon_base import slots
 from andon_node.update.manifest import APP, PREFIX, Manifest, UpdateError, check_signature, manifest_length
 
-_HEAD = "update.head"
+_HEAD = const("update.head")
 
 
 def _target(kind):

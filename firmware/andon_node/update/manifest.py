@@ -3,6 +3,8 @@
 import asyncio
 import sys
 
+from micropython import const
+
 from andon_base import API
 from andon_base.slots import parse_version
 
@@ -30,7 +32,7 @@ _ARCHITECTURES = (
     "rv32imc",
     "rv64imc",
 )
-_PIECE = 512
+_PIECE = const(512)
 
 
 class UpdateError(Exception):

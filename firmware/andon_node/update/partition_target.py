@@ -8,13 +8,15 @@ import asyncio
 import hashlib
 import os
 
+from micropython import const
+
 from andon_node import flash
 from andon_node.update.guard import IMAGE_TRIAL
 from andon_node.update.manifest import UpdateError
 
-_BLOCK = 4096
+_BLOCK = const(4096)
 # Identity of the bundle and number of whole blocks that are written.
-_PROGRESS = "image_progress.txt"
+_PROGRESS = const("image_progress.txt")
 
 
 def _running(partition):

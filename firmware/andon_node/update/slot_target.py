@@ -4,16 +4,18 @@ import errno
 import hashlib
 import os
 
+from micropython import const
+
 from andon_base import slots
 from andon_node.update.manifest import PREFIX, UpdateError, hash_file
 
 # Names the bundle whose files are in the slot, until all are there.
-_LOADING = "/loading"
+_LOADING = const("/loading")
 # The package that a slot holds; nothing else on the flash can be reached by a bundle.
-_PACKAGE = "andon_node/"
-_SPARE_BLOCKS = 8
+_PACKAGE = const("andon_node/")
+_SPARE_BLOCKS = const(8)
 # What littlefs says when the flash is full; not every board has a name for it.
-_ENOSPC = 28
+_ENOSPC = const(28)
 
 
 class SlotTarget:

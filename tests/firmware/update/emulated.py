@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from firmware.update.vm import FIRMWARE, SITE_KEY, SITE_KEY_HEX
 
+from andon_workbench.board import HEAP
 from andon_workbench.bundle.build import compile_package
 from andon_workbench.bundle.format import Bundle
 from andon_workbench.bundle.keys import sign
+from andon_workbench.emulated_parts import emulated_parts, install
 from andon_workbench.registers import RegisterFile
 
 if TYPE_CHECKING:
@@ -34,12 +36,12 @@ RELAY_PIN = 25
 # waiting for the CPU is not stuck.
 QUICK = {
     "andon_node/update/guard.py": [(r"SETTLE_MS = \d+", "SETTLE_MS = 3000"), (r"LIMIT_MS = \d+", "LIMIT_MS = 12000")],
-    "andon_node/supervisor.py": [(r"_MAX_PAUSE_MS = \d+", "_MAX_PAUSE_MS = 600")],
+    "andon_node/supervisor.py": [(r"_MAX_PAUSE_MS = const\(\d+\)", "_MAX_PAUSE_MS = const(600)")],
     "andon_node/watchdog.py": [(r"BITE_MS = \d+", "BITE_MS = 3000")],
-    "andon_node/node.py": [(r"_STUCK_MS = \d+", "_STUCK_MS = 3000")],
+    "andon_node/node.py": [(r"_STUCK_MS = const\(\d+\)", "_STUCK_MS = const(3000)")],
     "andon_base/start.py": [
-        (r"_WATCHDOG_MS = \d+", "_WATCHDOG_MS = 5000"),
-        (r"_CRASH_PAUSE_S = \d+", "_CRASH_PAUSE_S = 0"),
+        (r"_WATCHDOG_MS = const\(\d+\)", "_WATCHDOG_MS = const(5000)"),
+        (r"_CRASH_PAUSE_S = const\(\d+\)", "_CRASH_PAUSE_S = const(0)"),
     ],
 }
 Changes = "Mapping[str, list[tuple[str, str]]]"
@@ -62,12 +64,9 @@ def sources(folder: Path, changes: Mapping[str, list[tuple[str, str]]]) -> Path:
 
 def compiled(folder: Path, out: Path) -> Path:
     """What goes onto a blank board: the base and the application of version 1.0.0, compiled."""
-    for package in ("andon_node", "andon_base"):
-        for name, content in compile_package(folder, "1.0.0", package=package).items():
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            (out / name).write_bytes(content)
     for name in ("boot.py", "main.py"):
-        shutil.copy(FIRMWARE / name, out / name)
+        shutil.copy(FIRMWARE / name, folder / name)
+    install(folder, out, "1.0.0")
     return out
 
 
@@ -93,7 +92,7 @@ class EmulatedBoard:
         bites: How often the watchdog had to kill a board that hung.
     """
 
-    def __init__(self, folder: Path, firmware: Path, gateway_port: int, coap_port: int, *, heap: str = "384k") -> None:
+    def __init__(self, folder: Path, firmware: Path, gateway_port: int, coap_port: int, *, heap: str = HEAP) -> None:
         self.folder = folder
         self.port = coap_port
         self.resets = 0
@@ -101,6 +100,7 @@ class EmulatedBoard:
         self.console = folder / "console.log"
         self._heap = heap
         self._firmware = firmware
+        self._hardware = ("--hardware", str(emulated_parts(FIRMWARE).hardware))
         self.registers = RegisterFile.create(folder / "registers")
         self.registers.set_wifi(reachable=True)
         self._process: asyncio.subprocess.Process | None = None
@@ -146,6 +146,7 @@ class EmulatedBoard:
             str(self.folder / "registers"),
             "--firmware",
             str(self._firmware),
+            *self._hardware,
             *(word for name in ("config.json", "site_key.hex") for word in ("--put", f"{self.folder / name}:/{name}")),
             stdout=self._log,
             stderr=self._log,

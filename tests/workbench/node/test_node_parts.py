@@ -15,7 +15,7 @@ from andon_workbench.board import find_micropython
 from andon_workbench.bundle.keys import public_half
 from andon_workbench.checkout import find_checkout
 from andon_workbench.node import advice, coap
-from andon_workbench.node.bundle import Bundle, build_bundle, compile_source
+from andon_workbench.node.bundle import Bundle, build_bundle
 from andon_workbench.node.config import parse, sign, touched_outputs, value_at, with_value
 from andon_workbench.node.deploy import plan_deployment
 from andon_workbench.node.errors import ConfigRefusedError, NodeError
@@ -99,9 +99,12 @@ def test_bundle_has_no_sim_and_both_forms_have_the_same_modules() -> None:
 
 
 def test_source_that_does_not_compile_is_named(tmp_path: Path) -> None:
-    (tmp_path / "bad.py").write_text("def f(:\n")
+    (tmp_path / "andon_node").mkdir()
+    (tmp_path / "andon_node/bad.py").write_text("def f(:\n")
+    for name in ("boot.py", "main.py"):
+        (tmp_path / name).touch()
     with pytest.raises(NodeError, match=r"andon_node/bad\.py does not compile"):
-        compile_source(tmp_path / "bad.py", "andon_node/bad.py")
+        build_bundle(tmp_path, compiled=True)
 
 
 def test_values_by_path() -> None:

