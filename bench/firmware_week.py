@@ -34,6 +34,8 @@ from andon_workbench.soak import fast_clock  # noqa: E402 - as above
 TICK_MS = 200
 OUTAGE_EVERY_S, OUTAGE_S = 2400.0, 300.0
 WARM_UP_H = 0.25
+# SenML labels [RFC 8428 6].
+NAME, VALUE = 0, 2
 
 
 def regression(points: list[tuple[float, float]]) -> tuple[float, float]:
@@ -48,7 +50,7 @@ def regression(points: list[tuple[float, float]]) -> tuple[float, float]:
 
 def said(pack: list[dict[Any, Any]]) -> dict[str, Any]:
     """Values of a pack by name, of the records that have one."""
-    return {str(record.get(0, "")): record[2] for record in pack if 2 in record}
+    return {str(record.get(NAME, "")): record[VALUE] for record in pack if VALUE in record}
 
 
 async def run(hours: float) -> dict[str, Any]:
