@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
-    """Wait for a condition outside this process, ten seconds at most."""
+    """Wait for a condition outside this process, a minute at most."""
 
     async def wait(condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110  other processes announce nothing to this loop
                 await asyncio.sleep(0.01)
 

@@ -35,7 +35,7 @@ async def test_ready_line_gives_its_pairs(tmp_path: Path) -> None:
         time.sleep(60)
     """
     child = await ChildProcess.start("gateway", python(script), tmp_path / "log")
-    assert await child.ready(10) == {"coap": "127.0.0.1:5683", "http": "127.0.0.1:9000"}
+    assert await child.ready(60) == {"coap": "127.0.0.1:5683", "http": "127.0.0.1:9000"}
     assert child.running
     assert await child.stop() == -signal.SIGTERM
     assert (tmp_path / "log").read_text().splitlines()[0] == "starting"
@@ -44,7 +44,7 @@ async def test_ready_line_gives_its_pairs(tmp_path: Path) -> None:
 async def test_early_end_shows_the_end_of_the_log(tmp_path: Path) -> None:
     child = await ChildProcess.start("cloud", python("raise SystemExit('port: taken')"), tmp_path / "log")
     with pytest.raises(ComponentError, match=r"cloud: ended with status 1 before it was ready; log .*: port: taken"):
-        await child.ready(10)
+        await child.ready(60)
 
 
 async def test_silence_is_an_error_after_the_limit(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ async def test_process_that_ignores_the_request_is_killed(tmp_path: Path) -> Non
         time.sleep(60)
     """
     child = await ChildProcess.start("deaf", python(script), tmp_path / "log")
-    await child.ready(10)
+    await child.ready(60)
     assert await child.stop(grace_s=0.2) == -signal.SIGKILL
 
 
@@ -80,7 +80,7 @@ async def test_kill_takes_the_whole_group(tmp_path: Path, until: Until) -> None:
         time.sleep(60)
     """
     child = await ChildProcess.start("parent", python(script), tmp_path / "log")
-    grandchild = int((await child.ready(10))["pid"])
+    grandchild = int((await child.ready(60))["pid"])
     assert alive(grandchild)
     await child.kill()
     await until(lambda: not alive(grandchild))

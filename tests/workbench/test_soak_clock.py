@@ -45,8 +45,9 @@ taken = {
 }
 before = time.monotonic_ns()
 child = int(subprocess.run([sys.executable, "-c", "import time; print(time.monotonic_ns())"], capture_output=True).stdout)
+first_us, offset_ms, last_us = time.monotonic_ns() // 1000, time.time_ns() / 1e6, time.monotonic_ns() // 1000
 print(json.dumps({"taken": taken, "child_between": before < child < time.monotonic_ns(),
-    "offset_ms": time.time_ns() / 1e6, "monotonic_us": time.monotonic_ns() // 1000}))
+    "offset_ms": offset_ms, "first_us": first_us, "last_us": last_us}))
 """
 
 
@@ -58,7 +59,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(arguments: list[str], settings: dict[str, str]) -> str:
     done = subprocess.run(
-        arguments, env={**os.environ, **settings}, capture_output=True, text=True, timeout=30, check=True
+        arguments, env={**os.environ, **settings}, capture_output=True, text=True, timeout=100, check=True
     )
     return done.stdout
 
@@ -78,9 +79,9 @@ def test_epoch_and_monotonic_time_run_together(library: Path) -> None:
     settings = environment(library, RATE, 0)
     words = [int(word) for word in settings["ANDON_FAST_CLOCK"].split()]
     found = json.loads(run([sys.executable, "-c", WAITS], settings))
-    epoch_ms = FastClock(words[0], words[1], words[2]).epoch_ms(found["monotonic_us"])
-    # Both were read one after the other, on a clock that runs fast.
-    assert abs(epoch_ms - found["offset_ms"]) < 1000
+    clock = FastClock(words[0], words[1], words[2])
+    # However long the machine took between the readings, the one in the middle is between the others.
+    assert clock.epoch_ms(found["first_us"]) - 1 <= found["offset_ms"] <= clock.epoch_ms(found["last_us"]) + 1
 
 
 def test_micropython_lives_on_the_same_clock_and_waits_for_a_tick_at_least(library: Path) -> None:
@@ -96,4 +97,4 @@ def test_micropython_lives_on_the_same_clock_and_waits_for_a_tick_at_least(libra
     )
     long_ms, short_ms = map(int, run([str(find_micropython()), "-c", code], environment(library, RATE, 2000)).split())
     assert long_ms >= 5000
-    assert 2000 <= short_ms < 60_000
+    assert 2000 <= short_ms < 600_000

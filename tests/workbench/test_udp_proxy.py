@@ -33,7 +33,7 @@ class Peer(asyncio.DatagramProtocol):
         if self._answer is not None:
             self.transport.sendto(self._answer(data), addr)
 
-    async def until(self, condition: Callable[[], bool], limit_s: float = 5.0) -> None:
+    async def until(self, condition: Callable[[], bool], limit_s: float = 60.0) -> None:
         async with asyncio.timeout(limit_s):
             while not condition():
                 self._changed.clear()

@@ -44,7 +44,8 @@ def lasting_port() -> int:
     another process may have got it. So this one comes from below that range.
     """
     first_given_out = int(_LOCAL_RANGE.read_text().split()[0]) if _LOCAL_RANGE.is_file() else _USUAL_LOCAL_RANGE
-    for port in SystemRandom().sample(range(_FIRST_PORT, first_given_out), _TRIES):
+    candidates = range(_FIRST_PORT, first_given_out)
+    for port in SystemRandom().sample(candidates, min(_TRIES, len(candidates))):
         with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             try:
                 tcp.bind((LOOPBACK, port))

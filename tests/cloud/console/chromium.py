@@ -33,7 +33,7 @@ ARGUMENTS = [
 ]
 DESKTOP = (1440, 900)
 PHONE = (390, 844)
-START_LIMIT_S = 40
+START_LIMIT_S = 90
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def server(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> Ite
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -118,7 +118,7 @@ class Watched:
 def session(browser: Browser, base: str, *, dark: bool = False) -> Iterator[BrowserContext]:
     """A browser session: its pages share cookies, settings and the cache of the console's scripts."""
     context = browser.new_context(base_url=base, color_scheme="dark" if dark else "light")
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)
     yield context
     context.close()
 

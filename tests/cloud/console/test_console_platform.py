@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TOKEN = "gateway-token-of-this-test"
 TAGS = "area=a1,channel=0,line=l1,machine=press-7,node=press-7,site=demo"
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 
 
 class Gateway:

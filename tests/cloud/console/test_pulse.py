@@ -16,7 +16,7 @@ NOW = 1_764_000_000_000
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the conditions are plain values of the feed and the viewers
             await asyncio.sleep(0.005)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from andon_cloud.settings import Settings
 
 GATEWAY_TOKEN = "gateway-token-of-gw-1"
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:

@@ -212,8 +212,8 @@ def test_open_streams_do_not_hold_up_the_end(start_server: StartServer, number: 
     server = start_server(command_poll_s="60")
     with Factory(server).following() as stream:
         wait_until(lambda: len(stream.events) > 0)
-        start = time.monotonic()
         assert server.stop(number) == 0
-        assert time.monotonic() - start < 4, "the graceful shutdown ran into its limit"
         assert stream.ended.wait(LIMIT_S)
-    assert "Traceback" not in server.log.read_text()
+    said = server.log.read_text()
+    assert "Traceback" not in said
+    assert "graceful shutdown exceeded" not in said, "uvicorn had to cancel the stream at the end of its patience"

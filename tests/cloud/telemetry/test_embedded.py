@@ -75,7 +75,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
             acknowledged.add(int(process.stdout.readline()))
         process.kill()
         acknowledged.update(int(line) for line in process.stdout.read().splitlines() if line)
-        process.wait(10)
+        process.wait(60)
         store = EmbeddedStore(path)
         await store.open()
         try:

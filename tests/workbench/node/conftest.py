@@ -67,12 +67,12 @@ class Bench:
         """Pull the cable: the port vanishes and the board loses its power (its process dies with its supervisor)."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=60)
             assert self._process.stdout is not None
             self._process.stdout.close()
             self._process = None
 
-    def mpremote(self, *words: str, timeout: float = 30) -> str:
+    def mpremote(self, *words: str, timeout: float = 100) -> str:
         done = subprocess.run(
             [MPREMOTE, "connect", self.port, *words], capture_output=True, text=True, timeout=timeout, check=False
         )

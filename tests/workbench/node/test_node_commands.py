@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from workbench.node.conftest import Bench
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 TEMPLATE = {
     "board": "esp32-devkit",

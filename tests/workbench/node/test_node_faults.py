@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from workbench.node.conftest import Bench
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 BOOT_LOOP = b"rst:0xc (SW_CPU_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\nGuru Meditation Error: Core 0 panic'ed\r\n"
 
