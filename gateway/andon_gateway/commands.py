@@ -58,9 +58,15 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One event for the cloud; `declared` is the command itself when the cloud does not know it yet: a rule issued it."""
+    """One event for the cloud.
+
+    Attributes:
+        asked: How often it has been wanted; wanted again while it is under way, it goes out again.
+        declared: The command itself when the cloud does not know it yet: a rule issued it.
+    """
 
     id: int
+    asked: int
     command: str
     state: str
     at_ms: int
@@ -81,7 +87,7 @@ class CommandStore:
         def change(connection: sqlite3.Connection) -> bool:
             known = connection.execute("SELECT 1 FROM command WHERE id = ?", (command.id,)).fetchone()
             if known:
-                connection.execute("UPDATE command_report SET pending = 1 WHERE command = ?", (command.id,))
+                connection.execute("UPDATE command_report SET pending = pending + 1 WHERE command = ?", (command.id,))
                 return False
             keep_command(connection, command, now_ms)
             return True
@@ -121,7 +127,7 @@ class CommandStore:
 
         def change(connection: sqlite3.Connection) -> list[Report]:
             query = (
-                "SELECT r.id, r.command, r.state, r.at_ms, r.contact, r.detail,"
+                "SELECT r.id, r.pending, r.command, r.state, r.at_ms, r.contact, r.detail,"
                 " c.node, c.relay, c.state, c.lease_s, c.expires_ms, c.rule, c.reason"
                 " FROM command_report r LEFT JOIN command c ON c.id = r.command WHERE r.pending ORDER BY r.id LIMIT ?"
             )
@@ -133,7 +139,9 @@ class CommandStore:
         """The cloud has taken the report."""
 
         def change(connection: sqlite3.Connection) -> None:
-            connection.execute("UPDATE command_report SET pending = 0 WHERE id = ?", (report.id,))
+            connection.execute(
+                "UPDATE command_report SET pending = 0 WHERE id = ? AND pending = ?", (report.id, report.asked)
+            )
 
         return self._database.run(change)
 
@@ -152,14 +160,15 @@ def keep_command(
 
 
 def _report(row: tuple[Any, ...]) -> Report:
-    number, command, state, at_ms, contact, detail, node, relay, wanted, lease_s, expires_ms, rule, reason = row
+    number, asked, command, state, at_ms, contact, detail, *issued, rule, reason = row
+    node, relay, wanted, lease_s, expires_ms = issued
     declared = None
     if rule is not None and state == "sent":
         made = RelayCommand(
             id=command, node=node, relay=relay, state=bool(wanted), lease_s=lease_s, expires_ms=expires_ms
         )
         declared = (made, Origin(rule, reason))
-    return Report(number, command, state, at_ms, None if contact is None else bool(contact), detail, declared)
+    return Report(number, asked, command, state, at_ms, None if contact is None else bool(contact), detail, declared)
 
 
 def _add_report(

@@ -76,7 +76,7 @@ CREATE TABLE command (
 ) STRICT;
 CREATE INDEX command_open ON command (node, position) WHERE result IS NULL;
 
--- What the cloud is to hear about its commands; a row stays pending until the cloud has taken it.
+-- What the cloud is to hear about its commands. pending: how often it was wanted since the cloud took it last.
 CREATE TABLE command_report (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     command TEXT NOT NULL,
