@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gateway.gateway_process import GatewayProcess
+from gateway.rules_plant import plant  # noqa: F401 -- a fixture
 from gateway.stand_in_cloud import StandInCloud
 from influxdb_server import influxdb_server  # noqa: F401 -- a fixture
 

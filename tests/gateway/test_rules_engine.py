@@ -4,135 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 import tempfile
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from gateway.rules_plant import HIGH, NODE, SILENT, T0, Plant
 from gateway.rules_reference import events as expected_events
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from andon_gateway.commands import CommandStore, Execution, RelayCommand
-from andon_gateway.database import GroupCommit, open_database, open_reader
+from andon_gateway.database import open_database, open_reader
 from andon_gateway.lineprotocol import Asset, render
-from andon_gateway.rules.actions import RelayActions
 from andon_gateway.rules.document import RulesError
-from andon_gateway.rules.engine import EdgeRules
 from andon_gateway.rules.evaluation import Memory, Transition, take
 from andon_gateway.senml import Pack, Reading
-from andon_gateway.spool import Spool, read_after
+from andon_gateway.spool import read_after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from andon_gateway.rules.document import SampleRule
-
-T0 = 1_764_000_000_000
-LIMIT_S = 60
-NODE = "press-7"
-HIGH = {
-    "id": "hot",
-    "type": "high",
-    "nodes": ["press-*"],
-    "channel": "temperature/0",
-    "setpoint": 80,
-    "priority": "high",
-}
-SILENT = {
-    "id": "silent",
-    "type": "no-data",
-    "nodes": [NODE],
-    "channel": "temperature/0",
-    "timeout_s": 60,
-    "priority": "low",
-}
-OPEN = {"relay": 0, "state": False, "lease_s": 100}
-
-
-class Plant:
-    """One gateway's disk with spool and rules; every method returns when its change is durable or refused."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.now_ms = T0
-        self.nodes = {NODE}
-        self.issued: list[RelayCommand] = []
-        self.fail = False
-        self.seq = 0
-        self.open()
-
-    def open(self) -> None:
-        self.database = GroupCommit(self.path, lambda call: call())
-        with open_reader(self.path) as reader:
-            actions = RelayActions("gateway-1", 30_000, lambda node: node in self.nodes)
-            self.rules = EdgeRules(self.database, reader, actions, 5000, lambda: self.now_ms)
-        reader.close()
-        self.spool = Spool(self.database, observe=self.rules.observe)
-        self.rules.put = self.spool.put
-        self.spool.on_forget.append(self.rules.forget_node)
-        self.rules.on_commands = self.issued.extend
-        self.database.before_commit.append(self._fail)
-        self.database.start()
-
-    def _fail(self, _connection: sqlite3.Connection) -> None:
-        if self.fail:
-            self.fail = False
-            raise sqlite3.OperationalError("database or disk is full")
-
-    def restart(self) -> None:
-        self.database.close()
-        self.open()
-
-    def close(self) -> None:
-        self.database.close()
-
-    def use(self, version: int, *rules: dict[str, Any]) -> None:
-        text = json.dumps({"version": version, "rules": rules})
-        self.rules.replace(text, f'"{version}"').result(LIMIT_S)
-
-    def take(
-        self, *readings: tuple[int, float], seq: int | None = None, node: str = NODE, late_ms: int = 0
-    ) -> bool | None:
-        """A pack of temperatures; None: the disk did not take it."""
-        if seq is None:
-            self.seq += 1
-            seq = self.seq
-        answer: Future[bool | None] = Future()
-        pack = Pack(node, 1, seq, [Reading("temperature/0", time_ms, value) for time_ms, value in readings])
-        self.now_ms = max(self.now_ms, *(time_ms for time_ms, _ in readings)) + late_ms
-        self.spool.append(pack, self.now_ms, lambda new, _error: answer.set_result(new))
-        return answer.result(LIMIT_S)
-
-    def settle(self) -> None:
-        self.database.run(lambda _connection: None).result(LIMIT_S)
-
-    def look(self, now_ms: int) -> None:
-        """The gateway's clock shows `now_ms`; act as the app does."""
-        self.now_ms = now_ms
-        if self.now_ms >= self.rules.due_ms:
-            self.database.run(self.rules.check).result(LIMIT_S)
-
-    def events(self, node: str = NODE) -> list[tuple[str, int, dict[str, Any]]]:
-        reader = open_reader(self.path)
-        try:
-            rows = [row for row in read_after(reader, 0, 100_000) if row.node == node]
-        finally:
-            reader.close()
-        return [(str(r[0]), int(str(r[1])), r[2]) for row in rows for r in row.readings if isinstance(r[2], dict)]
-
-    def told(self) -> list[tuple[int, bool]]:
-        return [(time_ms - T0, fields["active"]) for _, time_ms, fields in self.events()]
-
-
-@pytest.fixture
-def plant(tmp_path: Path) -> Iterator[Plant]:
-    opened = Plant(tmp_path / "gateway.sqlite3")
-    yield opened
-    opened.close()
 
 
 # --- exactly once, whatever happens -------------------------------------------------------------------------------------
@@ -317,7 +208,11 @@ def test_a_new_version_keeps_what_is_the_same_and_ends_what_is_not(plant: Plant)
     plant.use(1, kept, changed, gone)
     plant.take((T0, 90.0))
     plant.now_ms = T0 + 500
-    plant.use(2, {**kept, "description": "another text is the same rule"}, {**changed, "setpoint": 85})
+    plant.use(
+        2,
+        {**kept, "description": "another text is the same rule", "deadband": 0, "action": None},
+        {**changed, "setpoint": 85},
+    )
     plant.restart()
     plant.take((T0 + 5000, 90.0), (T0 + 10_000, 90.0))
     found: dict[str, list[tuple[int, bool]]] = {}
@@ -382,82 +277,7 @@ def test_between_time_outs_the_clock_costs_no_commit(plant: Plant) -> None:
     assert plant.database.commits == commits
 
 
-# --- relay actions ------------------------------------------------------------------------------------------------------
-def wanted(command: RelayCommand) -> tuple[str, int, bool, int]:
-    return command.node, command.relay, command.state, command.lease_s
-
-
-def test_an_alarm_switches_and_renews_the_lease_while_it_is_active(plant: Plant) -> None:
-    plant.use(1, {**HIGH, "action": OPEN})
-    for second in range(0, 120, 10):
-        plant.take((T0 + second * 1000, 81.0))
-    assert [wanted(command) for command in plant.issued] == [(NODE, 0, False, 100)] * 3  # at 0, 50 and 100 s
-    assert [command.expires_ms - T0 for command in plant.issued] == [30_000, 80_000, 130_000]
-    assert len({command.id for command in plant.issued}) == 3
-    plant.take((T0 + 200_000, 79.0))
-    plant.take((T0 + 300_000, 79.0))
-    assert len(plant.issued) == 3, "nothing is renewed after the return to normal"
-    store = CommandStore(plant.database)
-    reports = store.pending_reports(10).result(LIMIT_S)
-    assert [report.state for report in reports] == ["sent"] * 3
-    command, origin = reports[0].declared or (None, None)
-    assert command == plant.issued[0]
-    assert origin is not None
-    assert (origin.rule, origin.reason) == ("hot", "alarm of high at press-7 temperature/0")
-    assert store.open_commands().result(LIMIT_S) == plant.issued
-
-
-def test_an_old_reading_raises_its_alarm_and_switches_nothing(plant: Plant) -> None:
-    plant.use(1, {**HIGH, "action": OPEN})
-    plant.take((T0, 81.0), late_ms=30_001)
-    assert plant.told() == [(0, True)]
-    assert plant.issued == []
-    assert plant.rules.action_counts == {"too-old": 1}
-    plant.take((plant.now_ms - 1000, 82.0))
-    assert len(plant.issued) == 1, "still active by a fresh reading"
-
-
-def test_only_known_nodes_are_switched(plant: Plant) -> None:
-    plant.use(1, {**HIGH, "action": {**OPEN, "node": "mill-1"}})
-    plant.take((T0, 81.0))
-    assert plant.issued == []
-    plant.nodes.add("mill-1")
-    plant.take((T0 + 1000, 81.0))
-    assert [command.node for command in plant.issued] == ["mill-1"]
-
-
-def test_an_action_that_was_not_committed_is_not_executed(plant: Plant) -> None:
-    plant.use(1, {**HIGH, "action": OPEN})
-    plant.fail = True
-    assert plant.take((T0, 81.0)) is None
-    assert plant.issued == []
-    plant.take((T0, 81.0), seq=plant.seq)
-    assert len(plant.issued) == 1
-
-
-@pytest.mark.parametrize(("result", "again_ms"), [("expired", 1000), ("failed", 30_000), ("acknowledged", 50_000)])
-def test_what_did_not_switch_is_tried_again_while_the_alarm_is_active(plant: Plant, result: Any, again_ms: int) -> None:
-    plant.use(1, {**HIGH, "action": OPEN})
-    plant.take((T0, 81.0))
-    plant.rules.command_ended(plant.issued[0], Execution(result, None, ""))
-    plant.settle()
-    for second in range(1, 60):
-        plant.take((T0 + second * 1000, 81.0))
-        if len(plant.issued) == 2:
-            break
-    assert plant.now_ms - T0 == again_ms
-
-
-def test_a_silent_node_can_switch_another_ones_relay(plant: Plant) -> None:
-    plant.nodes.add("beacon-1")
-    plant.use(1, {**SILENT, "action": {**OPEN, "node": "beacon-1", "state": True}})
-    plant.take((T0, 20.0))
-    for second in range(1, 200):
-        plant.look(T0 + second * 1000)
-    assert [wanted(command) for command in plant.issued] == [("beacon-1", 0, True, 100)] * 3  # at 60, 110 and 160 s
-    assert plant.told() == [(60_000, True)]
-
-
+# --- the end of a node ---------------------------------------------------------------------------------------------------
 def test_a_forgotten_node_leaves_nothing(plant: Plant) -> None:
     plant.use(1, HIGH)
     plant.take((T0, 81.0), node="press-8")

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from andon_gateway.errors import GatewayError
-from andon_gateway.vocabulary import QUANTITIES, is_node_id
+from andon_gateway.vocabulary import CHANNEL_COUNT, QUANTITIES, is_node_id
 
 MOST_RULES: Final = 500
 MOST_BYTES: Final = 1 << 20
@@ -32,8 +32,12 @@ def _label(text: str) -> str:
     return text
 
 
+def _is_pattern(text: str) -> bool:
+    return any(char in ANY for char in text)
+
+
 def _node_pattern(text: str) -> str:
-    if not (_NODE_PATTERN.fullmatch(text) if any(char in ANY for char in text) else is_node_id(text)):
+    if not (_NODE_PATTERN.fullmatch(text) if _is_pattern(text) else is_node_id(text)):
         raise ValueError("expected a node id such as press-7, or a pattern of node ids such as press-*")
     return text
 
@@ -47,13 +51,11 @@ def names_of(pattern: str, *, measured: bool) -> list[str]:
     """
     if not _CHANNEL_PATTERN.fullmatch(pattern):
         return []
+    quantity, _, channel = pattern.partition("/")
+    names = [f"{quantity}/{number}" for number in range(CHANNEL_COUNT)] if channel == "*" else [pattern]
+    known = [(name, QUANTITIES[name]) for name in names if name in QUANTITIES]
     return [
-        name
-        for name, quantity in QUANTITIES.items()
-        if quantity.channel is not None
-        and (quantity.value_type == "number" or not measured)
-        and fnmatchcase(name, pattern)
-        and name.count("/") == 1
+        name for name, found in known if found.channel is not None and (found.value_type == "number" or not measured)
     ]
 
 
@@ -184,7 +186,7 @@ def parse_document(text: str) -> RulesDocument:
 
 def matches(rule: Rule, node: str) -> bool:
     """Whether a rule is about a node."""
-    return any(fnmatchcase(node, pattern) for pattern in rule.nodes)
+    return node in rule.nodes or any(fnmatchcase(node, pattern) for pattern in rule.nodes if _is_pattern(pattern))
 
 
 def channels_of(rule: Rule) -> list[str]:
@@ -196,9 +198,10 @@ def expected_channels(rule: NoDataRule) -> list[tuple[str, str]]:
     """(node, name) that a rule names without a pattern: they are awaited before their first reading."""
     if rule.channel.endswith("*"):
         return []
-    return [(node, rule.channel) for node in rule.nodes if not any(char in ANY for char in node)]
+    return [(node, rule.channel) for node in rule.nodes if not _is_pattern(node)]
 
 
 def digest(rule: Rule) -> str:
-    """Differs when anything but the description of the rule does."""
-    return hashlib.sha256(rule.model_dump_json(exclude={"description"}).encode()).hexdigest()[:16]
+    """Differs when anything but the description of the rule does; a later gateway's new optional keys change nothing."""
+    text = rule.model_dump_json(exclude={"description"}, exclude_defaults=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
