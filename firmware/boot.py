@@ -62,7 +62,7 @@ try:
     rom.enter()
 except Exception as error:
     print("boot:", repr(error))
-rom = None
+globals().pop("rom", None)
 try:
     from andon_base import crumbs, slots, start
 

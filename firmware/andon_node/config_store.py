@@ -199,8 +199,8 @@ def forget_checks():
     for name in list(sys.modules):
         if name.startswith(("andon_node.config", "andon_node.boards")) and name != __name__:
             del sys.modules[name]
-            package, _, module = name.rpartition(".")
-            package = sys.modules.get(package)
+            parent, _, module = name.rpartition(".")
+            package = sys.modules.get(parent)
             if package is not None and hasattr(package, module):
                 delattr(package, module)
 

@@ -19,7 +19,8 @@ from andon_gateway.assets import AssetTable
 from andon_gateway.bundles import BundleFolder
 from andon_gateway.cloud import CloudChannel, Quarantine, StreamTimeouts
 from andon_gateway.cloud_reports import CloudReports
-from andon_gateway.coap import CoapEndpoint, build_site, now_ms
+from andon_gateway.coap import CoapEndpoint
+from andon_gateway.coap_resources import build_site, now_ms
 from andon_gateway.commands import CommandStore
 from andon_gateway.database import CommitLimits, GroupCommit
 from andon_gateway.errors import GatewayError, SettingsError

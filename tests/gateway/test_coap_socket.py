@@ -17,7 +17,8 @@ from gateway.packs import pack, temperature
 
 from andon_gateway.access import AccessPolicy
 from andon_gateway.assets import AssetTable
-from andon_gateway.coap import CoapEndpoint, build_site
+from andon_gateway.coap import CoapEndpoint
+from andon_gateway.coap_resources import build_site
 from andon_gateway.coap_socket import DoesNotFitError, open_inside
 from andon_gateway.database import GroupCommit, open_reader
 from andon_gateway.fast_path import FastCounts, FastPath
