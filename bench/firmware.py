@@ -1,6 +1,6 @@
 """What the node costs: size, start, heap, and time per pack by stage; prints one JSON line.
 
-    .venv/bin/python bench/firmware.py [--heap 384k]
+    .venv/bin/python bench/firmware.py [--heap 176k]
 
 Size is that of the application compiled by mpy-cross (31-bit small integers, as for an ESP32). Start and heap are those of an
 emulated board that runs the compiled files, from the start of its process to the gateway's first answer 2.04. The stages run
@@ -26,33 +26,16 @@ sys.path[0] = str(ROOT / "tests")
 
 from firmware.update.emulated import EmulatedBoard, until  # noqa: E402 - the path to it is set above
 from firmware.update.gateway import Gateway  # noqa: E402 - as above
-from firmware.update.test_update_of_a_board import free_port  # noqa: E402 - as above
 
-from andon_workbench.bundle.build import compile_package  # noqa: E402 - as above
+from andon_workbench.board import HEAP  # noqa: E402 - as above
 from andon_workbench.bundle.format import Bundle  # noqa: E402 - as above
-
-
-def install(folder: Path) -> tuple[dict[str, bytes], int]:
-    """Compile what goes onto a board into a folder; returns the application's files and the size of the base."""
-    base = 0
-    app: dict[str, bytes] = {}
-    for package in ("andon_node", "andon_base"):
-        files = compile_package(ROOT / "firmware", "1.0.0", package=package)
-        for name, content in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
-        if package == "andon_node":
-            app = files
-        else:
-            base = sum(map(len, files.values()))
-    for name in ("boot.py", "main.py"):
-        (folder / name).write_bytes((ROOT / "firmware" / name).read_bytes())
-    return app, base
+from andon_workbench.emulated_parts import install  # noqa: E402 - as above
+from andon_workbench.ports import lasting_port  # noqa: E402 - as above
 
 
 async def start(folder: Path, firmware: Path, heap: str) -> dict[str, Any]:
     """Start a board twice (the first start makes its flash); measure the second."""
-    async with Gateway() as gateway, EmulatedBoard(folder, firmware, gateway.port, free_port(), heap=heap) as board:
+    async with Gateway() as gateway, EmulatedBoard(folder, firmware, gateway.port, lasting_port(), heap=heap) as board:
         await until(lambda: gateway.telemetry.packs, 30, board)
         times = []
         for _ in range(5):
@@ -69,11 +52,13 @@ async def start(folder: Path, firmware: Path, heap: str) -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--heap", default="384k")
+    parser.add_argument("--heap", default=HEAP)
     heap = parser.parse_args().heap
     with tempfile.TemporaryDirectory() as scratch:
         firmware = Path(scratch) / "firmware"
-        app, base = install(firmware)
+        files = install(ROOT / "firmware", firmware, "1.0.0")
+        app = {name: content for name, content in files.items() if name.startswith("andon_node/")}
+        base = sum(len(content) for name, content in files.items() if name.startswith("andon_base/"))
         board = Path(scratch) / "board"
         board.mkdir()
         report: dict[str, Any] = {

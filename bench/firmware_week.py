@@ -25,10 +25,10 @@ sys.path[0] = str(ROOT / "tests")
 
 from firmware.update.emulated import EmulatedBoard  # noqa: E402 - the path to it is set above
 from firmware.update.gateway import Gateway  # noqa: E402 - as above
-from firmware.update.test_update_of_a_board import free_port  # noqa: E402 - as above
 
 from andon_workbench.board import HEAP  # noqa: E402 - as above
 from andon_workbench.emulated_parts import emulated_parts  # noqa: E402 - as above
+from andon_workbench.ports import lasting_port  # noqa: E402 - as above
 from andon_workbench.soak import fast_clock  # noqa: E402 - as above
 
 TICK_MS = 200
@@ -60,7 +60,7 @@ async def run(hours: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         async with Gateway() as gateway:
-            board = EmulatedBoard(folder, emulated_parts(ROOT / "firmware").firmware, gateway.port, free_port())
+            board = EmulatedBoard(folder, emulated_parts(ROOT / "firmware").firmware, gateway.port, lasting_port())
             config = json.loads((folder / "config.json").read_text())
             config |= {"sample_ms": 1000, "cycles": [{"channel": 0, "pin": "IN1"}]}
             (folder / "config.json").write_text(json.dumps(config))

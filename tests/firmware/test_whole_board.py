@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 import aiocoap  # type: ignore[import-untyped]  # aiocoap ships no types
 import cbor2
 from firmware.emulated_board import board_config, wait_until
+from firmware.micropython_vm import FIRMWARE
 from parts import require_part
+
+from andon_workbench.bundle.build import source_version
 
 if TYPE_CHECKING:
     from firmware.aiocoap_gateway import AiocoapGateway
@@ -68,7 +71,7 @@ async def test_pack_is_as_the_protocol_has_it(
     assert pack.values("node/rssi") == [-61]
     assert pack.values("node/heap_free")[0] > 0
     query, links = gateway.registrations[0]
-    assert query == ("ep=press-1", "lt=60")
+    assert query == ("ep=press-1", "lt=60", f"ver={source_version(FIRMWARE)}", "cfg=0")
     assert "</relay/0>;ct=50" in links
 
 
