@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+RECEIVE_BUFFER_BYTES: Final = 4 << 20
 MOST_AT_ONCE: Final = 128
 """Datagrams per wake-up; others of the event loop have their turn in between."""
 _DATAGRAM_BYTES: Final = 4096
@@ -114,6 +115,8 @@ class CoapSocket:
         self._wakeups = 0
         self._errors_wait = False
         self._unicast: dict[bytes, bool] = {}
+        # The kernel's default holds some 150 packs, less than nodes send while a group is written; it takes as much as it may.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         # An event loop may stop watching a descriptor that reports an error (uvloop does); one that watches another epoll sees no errors.
         self._poll = select.epoll()
         self._poll.register(self._socket.fileno(), select.EPOLLIN)

@@ -65,8 +65,9 @@ class Taken:
                 return False
             seen = self._seen_of(connection, key)
             if seen is None:
-                self._whole = True  # its row has to be there before others are forgotten for it
-                self._prune_boots(connection, pack)
+                if not self._make_room(connection, pack):
+                    return False
+                self._whole = True  # the row of a boot is there from its first group on: only those are counted
                 seen = SeenRanges()
             self._seen[key] = seen
         if not seen.add(pack.seq):
@@ -146,18 +147,21 @@ class Taken:
             floor = self._floors[node] = row[0] if row else -1
         return floor
 
-    def _prune_boots(self, connection: sqlite3.Connection, pack: Pack) -> None:
-        """Before a boot is added, forget the oldest ones beyond the limit and raise the floor to them."""
+    def _make_room(self, connection: sqlite3.Connection, pack: Pack) -> bool:
+        """Before a boot is added, forget the oldest ones beyond the limit and raise the floor to them; False: it is too old itself."""
         query = "SELECT boot FROM identity WHERE node = ? ORDER BY boot DESC LIMIT -1 OFFSET ?"
         old = [row[0] for row in connection.execute(query, (pack.node, MAX_BOOTS - 1))]
         if not old:
-            return
+            return True
+        if pack.boot < old[0]:
+            return False
         connection.execute("DELETE FROM identity WHERE node = ? AND boot <= ?", (pack.node, old[0]))
         connection.execute("INSERT OR REPLACE INTO identity_floor VALUES (?, ?)", (pack.node, old[0]))
         self._floors[pack.node] = old[0]
         for boot in old:
             self._seen.pop((pack.node, boot), None)
             self._dirty_seen.discard((pack.node, boot))
+        return True
 
 
 def _load_total(connection: sqlite3.Connection, key: tuple[str, str]) -> CycleTotal:

@@ -324,3 +324,24 @@ async def test_hostile_datagrams_never_raise_and_memory_stays_bounded(
     assert len(fast._recent.answers) <= 2000 + 50
     assert len(sink.sent) <= counts.fast + counts.repeated
     parts.database.close()
+
+
+def test_a_flood_for_aiocoap_is_shed_and_telemetry_is_not(tmp_path: Path) -> None:
+    """aiocoap keeps kilobytes for minutes for each request that it sees: it sees a bounded number of them."""
+    parts = Parts(tmp_path, lambda _call: None)
+    counts = FastCounts()
+    fast = FastPath(parts.intake, parts.keys, lambda a: Address(a[0], a[1]), lambda _s, _call: None, counts)
+    fast.attach(Sink())
+    ancillary = [(41, 50, b"\0" * 20)]
+    for sender in range(20):
+        for mid in range(1000):
+            fast.take(b"\x40\x01" + mid.to_bytes(2, "big") + b"\xb4time", ancillary, ("::1", sender, 0, 0))
+        if sender == 0:
+            assert 400 <= counts.aiocoap < 1000, "one sender has its share and no more"
+    assert 4000 <= counts.aiocoap < 15_000
+    assert counts.shed == 20_000 - counts.aiocoap
+    request = b"\x42\x02\x40\x00tk" + HEAD + pack("press-7", 1, 0, temperature(1.5))
+    assert fast.take(request, ancillary, ("::1", 0, 0, 0))
+    assert fast.take(b"\x60\x00\x00\x01", ancillary, ("::1", 0, 0, 0)) is False, "acknowledgements always pass"
+    assert counts.fast == 1
+    parts.database.close()

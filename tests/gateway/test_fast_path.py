@@ -359,7 +359,8 @@ def test_both_ways_were_taken(pair: Pair) -> None:
     fast, slow = (
         dict(re.findall(r'datagrams_total\{way="(\w+)"\} (\S+)', gateway.get("/metrics"))) for gateway in pair.gateways
     )
-    assert slow == {"fast": "0.0", "repeated": "0.0", "aiocoap": "0.0", "malformed": "0.0"}
+    assert set(slow.values()) == {"0.0"}
+    assert fast.pop("shed") == "0.0"
     assert float(fast["fast"]) > 50
     assert min(map(float, fast.values())) >= 1
 

@@ -52,7 +52,7 @@ class Disk:
             ready.set()
 
         self.spool.append_all(packs, NOW, done)
-        assert ready.wait(20)
+        assert ready.wait(60)
         return told[0]
 
     def restart(self) -> None:
@@ -80,7 +80,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["take", "take", "take", "fail", "res
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(steps=STEPS)
 def test_restarts_and_failures_leave_no_trace(
