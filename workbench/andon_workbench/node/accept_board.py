@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from andon_workbench.node.link import BoardLink
 
 READ_BACK_MS: Final = 300
-SHOWN_MS: Final = 1000
+SHOWN_MS: Final = 500
 _FOLLOW_MS: Final = 100
 
 # The tables are made by the firmware's validator and drivers, so that pin names, levels and debouncing are the node's.

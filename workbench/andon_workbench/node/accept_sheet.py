@@ -31,6 +31,8 @@ _AMBER: Final = (146, 64, 14)
 _GREY: Final = (100, 100, 100)
 _BLACK: Final = (0, 0, 0)
 _COLOURS: Final = {"passed": _GREEN, "remark": _AMBER, "failed": _RED, "skipped": _GREY}
+# Letters with a stroke have no base letter in Unicode.
+_STROKES: Final = str.maketrans("ŁłĐđĦħı", "LlDdHhi")
 
 
 def qr_text(signed: SignedRecord) -> str:
@@ -203,7 +205,7 @@ def _qr(text: str) -> bytes:
 
 def _shown(text: str) -> str:
     """The text in the letters that a PDF's own fonts have (Latin-1); the JSON record has it as it is."""
-    plain = unicodedata.normalize("NFKC", text)
+    plain = unicodedata.normalize("NFKC", text).translate(_STROKES)
     letters = []
     for letter in plain:
         if letter.encode("latin-1", "ignore"):
