@@ -54,13 +54,13 @@ class Filter:
 
     def falling(self) -> Range:
         """Time constant with the optocoupler on."""
-        return over_tolerances(lambda series, capacitor: series * capacitor, series=self.series, capacitor=self.capacitor)
+        return over_tolerances(
+            lambda series, capacitor: series * capacitor, series=self.series, capacitor=self.capacitor
+        )
 
     def rise(self, from_share: float, to_share: float) -> Range:
         """Time from one share of the supply to another while the pin rises."""
-        return over_tolerances(
-            lambda tau: tau * log((1 - from_share) / (1 - to_share)), tau=self.rising()
-        )
+        return over_tolerances(lambda tau: tau * log((1 - from_share) / (1 - to_share)), tau=self.rising())
 
     def fall(self, from_share: float, to_share: float) -> Range:
         """Time from one share of the supply to another while the pin falls towards the saturation voltage."""
@@ -103,9 +103,7 @@ def input_current(volts: float) -> Range:
 
 def dark_up_to() -> Range:
     """Input voltage up to which the shunt keeps the LED from conducting."""
-    return over_tolerances(
-        lambda series, shunt, led: led * (1 + series / shunt), series=SERIES, shunt=SHUNT, led=LED_V
-    )
+    return over_tolerances(lambda series, shunt, led: led * (1 + series / shunt), series=SERIES, shunt=SHUNT, led=LED_V)
 
 
 def series_power(volts: float) -> Range:

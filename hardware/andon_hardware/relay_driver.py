@@ -38,9 +38,7 @@ FOLLOW_S: Final = 0.100
 
 def coil_current() -> Range:
     """Current through the coil, in amperes."""
-    return over_tolerances(
-        lambda supply, coil, on: supply / (coil + on), supply=SUPPLY, coil=COIL_OHM, on=ON_OHM
-    )
+    return over_tolerances(lambda supply, coil, on: supply / (coil + on), supply=SUPPLY, coil=COIL_OHM, on=ON_OHM)
 
 
 def undriven_gate() -> Range:
