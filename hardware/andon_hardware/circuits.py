@@ -23,7 +23,10 @@ small beside R4, so that both edges are alike and a short disturbance is not str
 with its own slow edges; hence the Schmitt-trigger type. U1's pins 1 and 2 are the LED, 4 the output, 5 ground, 6 the supply.
 
 **Contacts** bounce for milliseconds and are debounced by the firmware (`debounce_ms`, 20). There C1 keeps a chattering input from
-flooding the node with interrupts, and settles within the debouncing time."""
+flooding the node with interrupts, and settles within the debouncing time.
+
+**What is isolated.** PS1 connects the node's ground with the cabinet's 0 V. While the sensors hang on the same 24 V, the optocouplers keep
+disturbances and wrong voltages out but separate no potentials; for that, feed the sensors from another supply and put IN - on its 0 V."""
 _LOOP: Final = """\
 The shunt is the largest usual value with which 21 mA stays within the range in which the ESP32's converter is calibrated, and 3.6 mA
 (NAMUR NE 43: failure) above its lower end. With 24 V straight on the terminals the Zener diode holds 6.2 V until the fuse trips. The

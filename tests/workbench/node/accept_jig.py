@@ -148,6 +148,7 @@ class Jig:
         """Start `andon node accept` as a program of its own."""
         return await asyncio.create_subprocess_exec(
             *map(str, (ANDON, "node", "accept", "--port", self.line.port, *words)),
+            stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

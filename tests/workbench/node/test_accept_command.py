@@ -12,6 +12,9 @@ import pytest
 from workbench.node.accept_jig import COIL, COIL_2, Jig
 
 from andon_workbench.bundle.keys import make_key
+from andon_workbench.node.accept import AcceptanceTest
+from andon_workbench.node.accept_board import Output
+from andon_workbench.node.accept_person import Prepared
 from andon_workbench.node.link import BoardLink
 
 if TYPE_CHECKING:
@@ -107,7 +110,7 @@ async def test_bad_node_is_not_accepted_and_the_record_says_what_is_bad(
 ) -> None:
     jig.contact_follows = False
     code, lines = await jig.accept(
-        *words(wait_s=3, outputs={"relay/1": False}, pulses={"cycles/0": 5}), "--json", pulses=6, warm_raw=21 * 16 + 4
+        *words(wait_s=2, outputs={"relay/1": False}, pulses={"cycles/0": 5}), "--json", pulses=6, warm_raw=21 * 16 + 4
     )
     assert code == 1, lines
     done = json.loads(lines[-1])
@@ -120,15 +123,33 @@ async def test_bad_node_is_not_accepted_and_the_record_says_what_is_bad(
     assert "NOT accepted" in text
 
 
-async def test_nothing_is_driven_unless_somebody_says_that_it_is_safe(
-    jig: Jig, words: Callable[..., tuple[str, ...]]
+def test_nothing_is_driven_unless_somebody_says_that_it_is_safe() -> None:
+    class Untouchable:
+        """A stand-in for the board: the test is that it is not asked."""
+
+        outputs = (Output(0, 0, COIL, read_back=True), Output(1, 1, COIL_2, read_back=False))
+
+        def drive(self, output: Output) -> None:
+            raise AssertionError(output)
+
+    test = AcceptanceTest(Prepared({"isolated": False}), lambda _step: None)
+    test.try_outputs(Untouchable())  # type: ignore[arg-type]  # it has what is used
+    assert [(step.name, step.outcome) for step in test.steps] == [("relay/0", "failed"), ("relay/1", "failed")]
+
+
+async def test_person_who_leaves_ends_the_test_without_a_record(
+    jig: Jig, words: Callable[..., tuple[str, ...]], tmp_path: Path
 ) -> None:
-    before = jig.registers.driven(COIL).changes, jig.registers.driven(COIL_2).changes
-    code, lines = await jig.accept(*words(isolated=False), "--json")
-    assert code == 1, lines
-    assert (jig.registers.driven(COIL).changes, jig.registers.driven(COIL_2).changes) == before
-    found = steps(json.loads(lines[-1])["record"])
-    assert (found["relay/0"], found["relay/1"], found["cycles/0"]) == ("failed", "failed", "passed")
+    """Nobody answers at the terminal (the end of its input, as Ctrl-C there): nothing was driven, the board is restarted."""
+    before = jig.registers.driven(COIL).changes
+    given = words()
+    at_answers = given.index("--answers")
+    process = await jig.start(*given[:at_answers], *given[at_answers + 2 :])
+    resets = jig.board.resets
+    assert await process.wait() == 130
+    await until(lambda: jig.board.resets > resets)
+    assert jig.registers.driven(COIL).changes == before
+    assert not list((tmp_path / "records").glob("*"))
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "killed", "cable out"])

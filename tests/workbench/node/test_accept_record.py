@@ -212,6 +212,7 @@ def test_answers_that_are_missing_are_named(tmp_path: Path) -> None:
     person = Prepared({"pulses": {"cycles/1": True}, "outputs": []})
     with pytest.raises(NodeError, match="isolated: expected true or false"):
         person.confirm("isolated", "safe?")
+    assert person.confirm("temperature/0", "as a reference?") is False
     with pytest.raises(NodeError, match="outputs: expected an object"):
         person.confirm("relay/0", "seen?")
     for name in ("cycles/0", "cycles/1"):

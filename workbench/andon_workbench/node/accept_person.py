@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -14,7 +15,7 @@ import typer
 from andon_workbench.node.errors import NodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
 _PULSES: Final = re.compile(r"(\d{1,6})(\+?)")
@@ -63,21 +64,33 @@ class Person(Protocol):
         """Give pulses and say how many."""
 
 
+@contextmanager
+def _interruptible() -> Generator[None]:
+    """Click turns Ctrl-C and the end of the input into its own exception; both mean that the person has left."""
+    try:
+        yield
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+
+
 class AtTerminal:
     """A person who reads and types."""
 
     def confirm(self, name: str, question: str) -> bool:
         """Ask for y or n."""
-        return typer.confirm(f"{name}: {question}")
+        with _interruptible():
+            return typer.confirm(f"{name}: {question}")
 
     def act(self, name: str, request: str, done: Callable[[], bool]) -> None:  # noqa: ARG002  who looks says when it is done
         """Ask, and wait for Enter."""
-        typer.prompt(f"{name}: {request}, then press Enter", default="", show_default=False)
+        with _interruptible():
+            typer.prompt(f"{name}: {request}, then press Enter", default="", show_default=False)
 
     def pulses(self, name: str, request: str, counted: Callable[[], int]) -> Pulses:  # noqa: ARG002  same
         """Ask, and take the number that was given."""
         while True:
-            answer = typer.prompt(f"{name}: {request}; how many did you give? (5, or 5+ for at least 5)", default="5")
+            with _interruptible():
+                answer = typer.prompt(f"{name}: {request}; how many did you give? (5+: at least 5)", default="5")
             try:
                 return Pulses.parse(str(answer))
             except NodeError as error:
@@ -127,7 +140,8 @@ class Prepared:
         elif name.startswith("relay/"):
             answer = self._section("outputs").get(name)
         else:
-            answer = self._section("readings").get(name)
+            # A thermometer is asked about only when it was not warmed.
+            answer = self._section("readings").get(name, False if name.startswith("temperature/") else None)
         if not isinstance(answer, bool):
             raise NodeError(f"--answers: {name}: expected true or false for: {question}")
         return answer
