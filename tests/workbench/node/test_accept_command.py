@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from workbench.node.accept_jig import COIL, COIL_2, Jig
 
 from andon_workbench.bundle.keys import make_key
 from andon_workbench.node.accept import AcceptanceTest
-from andon_workbench.node.accept_board import Output
+from andon_workbench.node.accept_board import BoardUnderTest, Output
 from andon_workbench.node.accept_person import Prepared
 from andon_workbench.node.link import BoardLink
 
@@ -135,6 +136,26 @@ def test_nothing_is_driven_unless_somebody_says_that_it_is_safe() -> None:
     test = AcceptanceTest(Prepared({"isolated": False}), lambda _step: None)
     test.try_outputs(Untouchable())  # type: ignore[arg-type]  # it has what is used
     assert [(step.name, step.outcome) for step in test.steps] == [("relay/0", "failed"), ("relay/1", "failed")]
+
+
+async def test_board_waits_for_a_person_longer_than_its_watchdog(jig: Jig) -> None:
+    """Here with a watchdog of 6 s instead of two minutes; without the feeding the board restarts."""
+
+    def wait() -> float:
+        with BoardLink(jig.line.port) as link:
+            board = BoardUnderTest(link)
+            thermometer = next(sensor for sensor in board.sensors if sensor.kind == "temperature")
+            resets = jig.board.resets
+            link.run("_andon_watchdog = machine.WDT(timeout=6000)")
+            with board.kept_waiting(every_s=0.3):
+                time.sleep(9)
+                found = board.look(thermometer).value
+            # The session's own time again, for the restart at its end on a busy machine.
+            link.run("_andon_watchdog = machine.WDT(timeout=60000)")
+            assert jig.board.resets == resets
+            return found
+
+    assert await asyncio.to_thread(wait) == 21.0
 
 
 async def test_person_who_leaves_ends_the_test_without_a_record(

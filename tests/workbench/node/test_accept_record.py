@@ -123,6 +123,26 @@ def test_changed_files_are_refused(change: Callable[[str], str], tmp_path: Path)
         accept_record.read(path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"accepted": True},
+        {"node": 7},
+        {"inspector": "Ada\x1b[2J"},
+        {"steps": [{"name": "x", "outcome": "perhaps", "found": ""}]},
+        {"firmware_files": "80"},
+    ],
+)
+def test_record_that_makes_no_sense_is_refused_although_it_is_signed(change: dict[str, Any], tmp_path: Path) -> None:
+    document = accept_record.sign(record(PASSED, FAILED), KEY).document | change
+    signature = KEY.sign(accept_record._signed_bytes(document)).hex()
+    public = KEY.public_key().public_bytes_raw().hex()
+    path = tmp_path / "record.json"
+    path.write_text(accept_record.SignedRecord(document, public, signature).render())
+    with pytest.raises(RecordError, match="expected"):
+        accept_record.read(path)
+
+
 def test_signature_of_a_configuration_is_none_of_a_record() -> None:
     """The same bytes signed for another purpose: the prefix keeps them apart."""
     signed = accept_record.sign(record(PASSED), KEY)

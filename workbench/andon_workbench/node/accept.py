@@ -180,7 +180,7 @@ def run(port: str, firmware: Path, person: Person, who: Circumstances, say: Call
         identity = _identity(link, firmware)
         _note_slot(link, test)
         board = BoardUnderTest(link)
-        with _stopped_on_interrupt(board):
+        with _stopped_on_interrupt(board), board.kept_waiting():
             test.try_outputs(board)
             test.try_sensors(board)
         start = Examination()

@@ -7,17 +7,23 @@ killed tool leaves no output on.
 from __future__ import annotations
 
 import json
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from andon_workbench.node.errors import BoardError, NodeError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from andon_workbench.node.link import BoardLink
 
 READ_BACK_MS: Final = 300
 SHOWN_MS: Final = 500
 _FOLLOW_MS: Final = 100
+# Far below the two minutes after which an abandoned board goes back to its work (link.py).
+_FEED_S: Final = 20.0
 
 # The tables are made by the firmware's validator and drivers, so that pin names, levels and debouncing are the node's.
 _CODE: Final = """\
@@ -182,6 +188,7 @@ class BoardUnderTest:
 
     def __init__(self, board: BoardLink) -> None:
         self._board = board
+        self._turn = threading.Lock()
         try:
             board.run(_CODE)
         except BoardError as error:
@@ -196,8 +203,7 @@ class BoardUnderTest:
     def drive(self, output: Output) -> Driven:
         """Drive an output out of its safe state for a moment; without a read-back three times, so that a person can see it."""
         times, hold_ms = (1, READ_BACK_MS) if output.read_back else (3, SHOWN_MS)
-        self._board.feed()
-        found = self._ask(f"_andon_drive({output.number}, {hold_ms}, {times}, {_FOLLOW_MS})")
+        found = self._ask(f"_andon_feed()\n_andon_drive({output.number}, {hold_ms}, {times}, {_FOLLOW_MS})")
         return Driven(**found)
 
     def look(self, sensor: Sensor) -> Look:
@@ -209,7 +215,37 @@ class BoardUnderTest:
         """Stop what the board does now; an output that is driven goes back to its safe state."""
         self._board.interrupt()
 
+    @contextmanager
+    def kept_waiting(self, every_s: float = _FEED_S) -> Generator[None]:
+        """While a person takes time, keep the watchdog from taking the board back to its work.
+
+        Raises:
+            NodeError: the board was lost meanwhile.
+        """
+        over = threading.Event()
+        lost: list[NodeError] = []
+
+        def feed() -> None:
+            while not over.wait(every_s):
+                try:
+                    with self._turn:
+                        self._board.feed()
+                except NodeError as error:
+                    lost.append(error)
+                    return
+
+        feeding = threading.Thread(target=feed, name="watchdog of the board")
+        feeding.start()
+        try:
+            yield
+        finally:
+            over.set()
+            feeding.join()
+        if lost:
+            raise lost[0]
+
     def _ask(self, call: str) -> dict[str, Any]:
-        answer = self._board.run(call)
+        with self._turn:
+            answer = self._board.run(call)
         found: dict[str, Any] = json.loads(answer[answer.index("{") :])
         return found

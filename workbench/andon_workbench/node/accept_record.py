@@ -153,7 +153,7 @@ def read(path: Path) -> SignedRecord:
     try:
         document, signature = whole["record"], whole["signature"]
         found = SignedRecord(document, signature["public_key"], signature["value"])
-        known = document["format"] == FORMAT and signature["algorithm"] == "Ed25519"
+        known = document["format"] == FORMAT and signature["algorithm"] == "Ed25519" and _is_whole(document)
         intact = known and _fits(found)
     except (KeyError, TypeError, ValueError):
         raise RecordError(f"{path}: expected an acceptance record of the form {FORMAT}") from None
@@ -178,6 +178,17 @@ def summary(steps: Sequence[Step]) -> str:
     """How many steps ended how."""
     counts = {outcome: sum(step.outcome is outcome for step in steps) for outcome in Outcome}
     return ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+
+
+def _is_whole(document: dict[str, Any]) -> bool:
+    """Whether everything is there, as text where it is shown, and the verdict is the one of the steps."""
+    texts = (*Identity.__slots__, "date", "inspector", "answered_by")
+    if not all(isinstance(document[name], int if name == "firmware_files" else str) for name in texts):
+        return False
+    if not all(isinstance(document[name], int) or document[name].isprintable() for name in texts):
+        return False
+    outcomes = [Outcome(step["outcome"]) for step in document["steps"]]
+    return document["accepted"] is (Outcome.PASSED in outcomes and Outcome.FAILED not in outcomes)
 
 
 def _fits(signed: SignedRecord) -> bool:
