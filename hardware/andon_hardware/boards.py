@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_ESP_IDF: Final = "https://docs.espressif.com/projects/esp-idf/en/stable/{}/api-reference/peripherals/gpio.html"
 _RAW: Final = re.compile(r"GPIO(\d+)")
 
 
@@ -82,7 +83,7 @@ CHIPS: Final[dict[str, Chip]] = {
         frozenset({1, 3}),
         frozenset(),
         frozenset({20, 24, 28, 29, 30, 31}),
-        "ESP-IDF, API reference, GPIO (ESP32); ESP32 datasheet, strapping pins and ADC",
+        f"{_ESP_IDF.format('esp32')}; ESP32 datasheet, strapping pins and ADC",
         {
             "W2": "the pull-up of a 1-wire bus holds GPIO5 where the chip wants it",
             "LED": "an LED to ground holds GPIO2 where the chip wants it",
@@ -103,7 +104,7 @@ CHIPS: Final[dict[str, Chip]] = {
         frozenset({43, 44}),
         frozenset({19, 20}),
         _numbers(22, 25),
-        "ESP-IDF, API reference, GPIO (ESP32-S3); 33 to 37 belong to octal PSRAM where the module has it",
+        f"{_ESP_IDF.format('esp32s3')}; 33 to 37 belong to octal PSRAM where the module has it",
     ),
     "esp32-c3": Chip(
         "ESP32-C3 (ESP32-C3-DevKitM-1)",
@@ -115,7 +116,7 @@ CHIPS: Final[dict[str, Chip]] = {
         frozenset({20, 21}),
         frozenset({18, 19}),
         frozenset(),
-        "ESP-IDF, API reference, GPIO (ESP32-C3); 11 supplies the flash",
+        f"{_ESP_IDF.format('esp32c3')}; 11 supplies the flash",
         {"LED": "the board's RGB LED is an input on GPIO8 and pulls nothing"},
     ),
 }
