@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass, field
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -15,13 +16,16 @@ _ESP_IDF: Final = "https://docs.espressif.com/projects/esp-idf/en/stable/{}/api-
 _RAW: Final = re.compile(r"GPIO(\d+)")
 
 
+_PINS_OF_A_PORT: Final = 16
+
+
 class BoardFileError(Exception):
     """A board file lacks what a pin map needs; the message names file and constant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A board of the firmware. Pins are GPIO numbers, or names where the chip numbers by ports (STM32)."""
+    """A board of the firmware. Pins are numbers (GPIO numbers; on ST's Nucleo boards 16 to a port) or names."""
 
     name: str
     about: str
@@ -31,8 +35,12 @@ class Board:
     analog: tuple[int | str, ...]
 
     def raw_name(self, pin: int | str) -> str:
-        """A pin as people write it: GPIO25, or PB0."""
-        return f"GPIO{pin}" if isinstance(pin, int) else str(pin)
+        """A pin as people and schematics write it: GPIO25, or PB0 on a Nucleo board."""
+        if not isinstance(pin, int):
+            return pin
+        if self.name.startswith("nucleo-"):
+            return f"P{ascii_uppercase[pin // _PINS_OF_A_PORT]}{pin % _PINS_OF_A_PORT}"
+        return f"GPIO{pin}"
 
     def resolve(self, name: str) -> int | str | None:
         """The pin of a name such as IN1 or GPIO32; None if the board has none."""
@@ -207,7 +215,7 @@ def render(boards: dict[str, Board]) -> str:
             "|---|---|---|---|",
         ]
         lines += [
-            f"| {name} | {board.raw_name(pin)} | {_use(name, board)} | {_remark(name, pin, board, chip)} |"
+            f"| {name} | {board.raw_name(pin)} | {_use(name, board, chip)} | {_remark(name, pin, board, chip)} |"
             for name, pin in board.pins.items()
         ]
         lines.append("")
@@ -216,13 +224,14 @@ def render(boards: dict[str, Board]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _use(name: str, board: Board) -> str:
+def _use(name: str, board: Board, chip: Chip | None) -> str:
     if name in board.relays:
         return "relay driver, high is on"
     if name.startswith("W"):
         return "1-wire bus, 4.7 kΩ to 3V3"
     if name.startswith("IN"):
-        return "input, low is active"
+        # Other boards have buttons of their own there; their file says how.
+        return "input, low is active" if chip is not None else "input"
     return "status" if name == "LED" else ""
 
 

@@ -101,13 +101,18 @@ def test_other_tables_of_a_pin_map_are_compared_too() -> None:
 
 
 def test_board_of_another_maker_is_taken(tmp_path: Path) -> None:
-    """Ports and numbers instead of GPIO numbers, and something computed: all that a generator may assume is PINS."""
+    """Sixteen pins to a port, names, and something computed: all that a generator may assume is PINS."""
     path = tmp_path / "nucleo_f429zi.py"
-    path.write_text('"""NUCLEO-F429ZI."""\nPINS = {"IN1": "C13", "LED": "B0"}\nRELAYS = ("LED",)\nOTHER = len(PINS)\n')
+    path.write_text(
+        '"""NUCLEO-F429ZI."""\nPINS = {"IN1": 45, "IN2": "A5", "LED": 16}\nRELAYS = ("LED",)\nOTHER = len(PINS)\n'
+    )
     board = boards.read(path)
-    assert (board.name, board.about, board.pins["IN1"]) == ("nucleo-f429zi", "NUCLEO-F429ZI.", "C13")
+    assert (board.name, board.about, board.pins["IN2"]) == ("nucleo-f429zi", "NUCLEO-F429ZI.", "A5")
     assert list(boards.complaints(board)) == []
-    assert "| IN1 | C13 |" in boards.render({board.name: board})
+    page = boards.render({board.name: board})
+    # PC13 is the button and PB0 an LED of that board (ST UM1974).
+    for line in ("| IN1 | PC13 | input |", "| IN2 | A5 | input |", "| LED | PB0 |"):
+        assert line in page
     path.write_text("X = 1\n")
     with pytest.raises(BoardFileError, match="expected a table PINS"):
         boards.read(path)
