@@ -56,6 +56,10 @@ influxd: ## build a real InfluxDB 2.9 server into the user's cache (about three 
 dashboards: $(VENV)/.dev ## generate the Grafana dashboards' JSON
 	@$(BIN)/andon-dashboards build
 
+.PHONY: hardware
+hardware: $(VENV)/.dev ## check and draw the hardware: circuits, harnesses, pin maps, bill of materials (needs graphviz)
+	@PYTHONPATH=hardware $(BIN)/python -m andon_hardware
+
 .PHONY: soak
 soak: $(VENV)/.run ## simulated days of power cuts, outages and loss against the ledger (NODES= HOURS= SEED= JSON=1)
 	@$(BIN)/andon soak $(call given,NODES,--nodes) $(call given,HOURS,--hours) $(call given,SEED,--seed) $(if $(JSON),--json)
@@ -80,7 +84,7 @@ lint: $(VENV)/.dev ## format and lint rules, room boundaries
 
 .PHONY: types
 types: $(VENV)/.dev ## strict types; the firmware against the ESP32 stubs
-	@$(BIN)/mypy gateway/andon_gateway cloud/andon_cloud workbench/andon_workbench dashboards/andon_dashboards tests
+	@$(BIN)/mypy gateway/andon_gateway cloud/andon_cloud workbench/andon_workbench dashboards/andon_dashboards hardware/andon_hardware tests
 	@$(BIN)/mypy --config-file firmware/mypy.ini
 
 .PHONY: format
@@ -93,7 +97,7 @@ deps-test: ## install the Debian packages that the tests use (needs root)
 	@command -v apt-get >/dev/null || { echo "make deps-test knows Debian only; install chromium, libcoap's tools and PostgreSQL with your system's packages" >&2; exit 1; }
 	@[ "$$(id -u)" = 0 ] || { echo "make deps-test needs root: sudo make deps-test" >&2; exit 1; }
 	@apt-get update -qq
-	@DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core libcoap3-bin postgresql docker-compose graphviz mosquitto systemd pkg-config gcc libc6-dev >/dev/null
+	@DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core libcoap3-bin postgresql docker-compose graphviz mosquitto ngspice systemd pkg-config gcc libc6-dev >/dev/null
 
 .PHONY: lock
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate

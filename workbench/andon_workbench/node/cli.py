@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import sys
 from enum import StrEnum
@@ -17,8 +16,10 @@ from rich.console import Console
 from andon_workbench.checkout import find_checkout
 from andon_workbench.errors import CloudApiError
 from andon_workbench.node import config as node_config
+from andon_workbench.node.accept_cli import EXAMPLES as ACCEPT_EXAMPLES
+from andon_workbench.node.accept_cli import accept
 from andon_workbench.node.bundle import build_bundle
-from andon_workbench.node.cli_parts import Port, one_line_errors, setting
+from andon_workbench.node.cli_parts import EXIT_CHECKS_FAILED, AsJson, Port, one_line_errors, print_json, setting
 from andon_workbench.node.config_cli import config_app
 from andon_workbench.node.deploy import Deployed, wait_for_node
 from andon_workbench.node.deploy import deploy as deploy_bundle
@@ -34,7 +35,6 @@ from andon_workbench.node.provision import NodeIdentity, label_of, read_site_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-EXIT_CHECKS_FAILED = 1
 _TOKEN = "ANDON_API_TOKEN"  # noqa: S105  the variable's name
 _WIFI_PASSWORD = "ANDON_WIFI_PASSWORD"  # noqa: S105  the variable's name
 T = TypeVar("T")
@@ -44,6 +44,7 @@ app = typer.Typer(
     help="From a blank board to a measuring node, over its serial port (docs/nodes.md).", no_args_is_help=True
 )
 app.add_typer(config_app, name="config", no_args_is_help=True)
+app.command(epilog=ACCEPT_EXAMPLES)(accept)
 
 
 class Chip(StrEnum):
@@ -56,7 +57,6 @@ class Chip(StrEnum):
     ESP32C6 = "esp32c6"
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")]
 Cloud = Annotated[str, typer.Option(envvar="ANDON_CLOUD_URL", help="The cloud's URL.")]
 Compiled = Annotated[
     bool, typer.Option("--mpy/--source", help="Compiled with mpy-cross (smaller, less memory), or as sources.")
@@ -140,7 +140,7 @@ def update(
             with updating(Console(stderr=True)) as progress:
                 done = _with_token(lambda token: update_over_network(cloud, token, wanted, progress.show))
             if as_json:
-                _print_json(done)
+                print_json(done)
             require_confirmed(done)
             if not as_json:
                 typer.echo(f"{node}: {done['version']} confirmed")
@@ -200,7 +200,7 @@ def provision(  # noqa: PLR0913  one parameter per option is how Typer reads the
         if label is not None:
             printed.save(label)
         if as_json:
-            _print_json(
+            print_json(
                 {
                     "node": node,
                     "machine": identity.machine,
@@ -251,7 +251,7 @@ def doctor(*, port: Port = None, as_json: AsJson = False) -> None:
     with one_line_errors():
         found = examine(choose_port(port), find_checkout().firmware)
         if as_json:
-            _print_json(found.document())
+            print_json(found.document())
         else:
             Console().print(found.table())
         if not found.good:
@@ -302,7 +302,7 @@ def _boot_line(board: BoardLink) -> str | None:
 def _report_deployment(done: Deployed, *, as_json: bool) -> None:
     plan = done.plan
     if as_json:
-        _print_json(
+        print_json(
             {
                 "changed": list(plan.changed),
                 "same": len(plan.same),
@@ -360,8 +360,3 @@ def _secret(variable: str, question: str) -> str:
     if not sys.stdin.isatty():
         raise NodeError(f"{question} is needed: set {variable}")
     return str(typer.prompt(question, hide_input=True, default="", show_default=False))
-
-
-def _print_json(document: object) -> None:
-    sys.stdout.write(json.dumps(document) + "\n")
-    sys.stdout.flush()

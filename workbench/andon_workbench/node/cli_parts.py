@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +16,7 @@ from andon_workbench.node.errors import NodeError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+EXIT_CHECKS_FAILED = 1
 EXIT_NOT_DONE = 2
 EXIT_INTERRUPTED = 130
 
@@ -23,6 +26,7 @@ Port = Annotated[
         envvar="ANDON_NODE_PORT", help="Serial device, pty or socket://HOST:PORT; without it the only board on USB."
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")]
 
 
 @contextlib.contextmanager
@@ -47,3 +51,9 @@ def setting(text: str) -> tuple[str, str]:
     if not separator or not path:
         raise NodeError(f"{text}: expected PATH=VALUE, such as sample_ms=2000")
     return path, value
+
+
+def print_json(document: object) -> None:
+    """Print one line of JSON."""
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()

@@ -152,23 +152,34 @@ def examine(port: str, firmware: Path) -> Examination:
         with BoardLink(port) as board:
             result.note("port", Verdict.GOOD, port)
             result.note("REPL", Verdict.GOOD, "answers")
-            for check, work in (
-                ("MicroPython", _micropython),
-                ("memory", _memory),
-                ("flash", _flash),
-                ("firmware", lambda board, result: _firmware(board, result, firmware)),
-                ("configuration", lambda board, result: _configuration(board, result, firmware)),
-                ("keys", _keys),
-            ):
-                result.attempt(check, lambda work=work: work(board, result))  # type: ignore[misc]  # mypy knows no defaults of lambdas
-            network: dict[str, Any] = {}
-            result.attempt("network", lambda: network.update(_network(board, result)))
-            result.attempt("node", lambda: _node(board, result, network))
+            network = examine_parts(board, result, firmware)
+            examine_start(board, result, network)
     except PortError as error:
         result.note("port", Verdict.BAD, port, str(error))
     except NodeError as error:
         result.note("REPL", Verdict.BAD, "no answer", str(error))
     return result
+
+
+def examine_parts(board: BoardLink, result: Examination, firmware: Path) -> dict[str, Any]:
+    """Examine what can be seen at the prompt; return what the board found of its network, as `examine_start` wants it."""
+    for check, work in (
+        ("MicroPython", _micropython),
+        ("memory", _memory),
+        ("flash", _flash),
+        ("firmware", lambda board, result: _firmware(board, result, firmware)),
+        ("configuration", lambda board, result: _configuration(board, result, firmware)),
+        ("keys", _keys),
+    ):
+        result.attempt(check, lambda work=work: work(board, result))  # type: ignore[misc]  # mypy knows no defaults of lambdas
+    network: dict[str, Any] = {}
+    result.attempt("network", lambda: network.update(_network(board, result)))
+    return network
+
+
+def examine_start(board: BoardLink, result: Examination, network: dict[str, Any]) -> None:
+    """Restart the board and examine how the node starts and whether it answers."""
+    result.attempt("node", lambda: _node(board, result, network))
 
 
 def _micropython(board: BoardLink, result: Examination) -> None:

@@ -117,6 +117,15 @@ class BoardLink:
         with self._translated():
             return self._transport.eval(expression)
 
+    def interrupt(self) -> None:
+        """Stop what runs on the board now, as Ctrl-C does: its `finally` clauses have run when this returns."""
+        with self._translated():
+            self._transport.serial.write(b"\x03")
+        self._listen(_LISTEN_S, b"\x04>")
+        with self._translated():
+            # Ctrl-A in raw mode gives a fresh prompt, which the next command waits for.
+            self._transport.serial.write(b"\x01")
+
     def feed(self) -> None:
         """Put the watchdog off that takes an abandoned board back to its work."""
         self.run("_andon_feed()")

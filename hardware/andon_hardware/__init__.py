@@ -1,0 +1,1 @@
+"""What `make hardware` computes, draws and checks: circuits, harnesses, pin maps, bill of materials. Not installed anywhere."""

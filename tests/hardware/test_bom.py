@@ -1,0 +1,92 @@
+"""The bill of materials: every line usable, and enough parts for what the drawings show."""
+
+from __future__ import annotations
+
+import html
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from andon_hardware import __main__ as hardware
+from andon_hardware import bom
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LINES = bom.read(hardware.HARDWARE / "bom.csv")
+HEAD = (
+    "ref,what,manufacturer,part_number,alternatives,wifi_din,rs485,clip_on,options,unit_eur,price_date,checked,note\n"
+)
+
+
+def quantity(kind: str, *words: str) -> int:
+    return sum(
+        line.quantities[kind]
+        for line in LINES
+        if all(word in f"{line.what} {line.part_number} {line.note}" for word in words)
+    )
+
+
+def test_each_kind_has_what_its_harness_shows() -> None:
+    for kind in ("wifi_din", "rs485", "clip_on"):
+        assert quantity(kind, "controller board") == 1
+        assert quantity(kind, "DC/DC converter") == 1
+        assert quantity(kind, "fuse terminal") == 1
+        assert quantity(kind, "DS18B20 probe") == 1
+    assert (quantity("wifi_din", "H11L1M"), quantity("wifi_din", "LTV-817")) == (1, 1)
+    assert (quantity("rs485", "MAX3490E"), quantity("rs485", "TVS for RS-485")) == (1, 2)
+    assert (quantity("clip_on", "H11L1M"), quantity("clip_on", "LTV-817"), quantity("clip_on", "relay 5 V")) == (
+        0,
+        1,
+        0,
+    )
+
+
+@pytest.mark.parametrize(("kind", "inputs"), [("wifi_din", 2), ("rs485", 1), ("clip_on", 1)])
+def test_each_pulse_input_has_its_parts(kind: str, inputs: int) -> None:
+    assert quantity(kind, "3.3 kohm") == inputs
+    assert quantity(kind, "10 kohm") == inputs
+    assert quantity(kind, "TVS diode at an input") == inputs
+    assert quantity(kind, "signal diode") == inputs
+    assert quantity(kind, "H11L1M") + quantity(kind, "LTV-817") == inputs
+    # The wired node's line takes two more for its bias.
+    assert quantity(kind, "680 ohm") == inputs + 2 * (kind == "rs485")
+
+
+def test_drawn_part_numbers_are_on_the_bill() -> None:
+    bill = " ".join(f"{line.part_number} {line.alternatives}" for line in LINES)
+    drawn = "".join(html.unescape(path.read_text()) for path in (hardware.HARDWARE / "drawings").glob("*.svg"))
+    parts = "H11L1M LTV-817 SMAJ33A 1N4148 MF-R005 1N5341B BAT54S AO3400A 1N4007 G5LE-1 MAX3490E SM712 TSR ESP32-DevKitC-32E"
+    for part in parts.split():
+        assert part in drawn
+        assert part in bill
+
+
+def test_price_is_a_dated_estimate() -> None:
+    page = (hardware.HARDWARE / "bom.md").read_text()
+    assert re.search(r"Prices are estimates.*2\d{3}-\d\d-\d\d", page, re.DOTALL)
+    assert bom.total(LINES, "clip_on") == sum(
+        (line.unit_eur * line.quantities["clip_on"] for line in LINES), Decimal(0)
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "A1,x,m,p,,1,0,0,0,cheap,2026-11-26,no,",
+        "A1,x,m,p,,1,0,0,0,0,2026-11-26,no,",
+        "A1,x,m,p,,1,0,0,0,1.0,soon,no,",
+        "A1,x,m,p,,0,0,0,0,1.0,2026-11-26,no,",
+        "A1,x,m,p,,one,0,0,0,1.0,2026-11-26,no,",
+        "A1,x,m,p,,1,0,0,0,1.0,2026-11-26,perhaps,",
+        "A1,x,m,,,1,0,0,0,1.0,2026-11-26,no,",
+        "A1,x",
+    ],
+)
+def test_bad_line_is_named(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "bom.csv"
+    path.write_text(f"{HEAD}{line}\n")
+    with pytest.raises(bom.BomError, match=r"bom\.csv:2"):
+        bom.read(path)
