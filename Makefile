@@ -60,11 +60,20 @@ dashboards: $(VENV)/.dev ## generate the Grafana dashboards' JSON
 soak: $(VENV)/.run ## simulated days of power cuts, outages and loss against the ledger (NODES= HOURS= SEED= JSON=1)
 	@$(BIN)/andon soak $(call given,NODES,--nodes) $(call given,HOURS,--hours) $(call given,SEED,--seed) $(if $(JSON),--json)
 
+
 .PHONY: chaos
 chaos: $(VENV)/.run ## kill -9 of the gateway under load, loss and cuts (KILLS= NODES= BOARDS= LOSS= SEED= STORE= OSCORE=0 JSON=1)
 	@$(BIN)/andon chaos $(call given,KILLS,--kills) $(call given,NODES,--nodes) $(call given,BOARDS,--boards) \
 	  $(call given,LOSS,--loss) $(call given,SEED,--seed) $(call given,STORE,--store) \
 	  $(if $(filter 0 no off,$(OSCORE)),--no-oscore) $(if $(JSON),--json)
+
+# --- measure it -------------------------------------------------------------------------------------------------------
+
+.PHONY: bench-gateway
+bench-gateway: $(VENV)/.dev ## the gateway's CPU per message beside its peers (MESSAGES= SECONDS= PEERS= ONLY= JSON=1)
+	@$(BIN)/python -m bench.gateway $(call given,SECONDS,--seconds) $(call given,MESSAGES,--messages) $(call given,PEERS,--peers) \
+	  $(call given,ONLY,--only) $(if $(JSON),--json)
+
 
 # --- check it ---------------------------------------------------------------------------------------------------------
 

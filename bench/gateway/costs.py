@@ -1,0 +1,145 @@
+"""CPU of a server per message: saturated, and at a fixed rate. The same steps for every server."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bench.gateway.fleet import ProtectedNode
+from bench.gateway.load import Generator, LoadError, even_schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from bench.gateway.fleet import Node
+    from bench.gateway.load import Tally
+    from bench.gateway.processes import ServerProcess
+
+WARM_UP_S: Final = 1.0
+WARM_UP_FRAMES: Final = 200  # per node
+PACED_PER_S: Final = 500
+PACED_LONGER: Final = 2
+"""The paced window lasts so many times longer: at 500 messages/s the kernel's clock of 10 ms needs more of them."""
+_ROOM: Final = 1.6  # frames built, as a multiple of what the warm-up's rate would use
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """What every measurement of a run shares.
+
+    Attributes:
+        folder: For configurations, logs and spools; on a disk.
+        cores: The generator's (with the stand-in cloud), the server's.
+        seconds: Length of a saturated window.
+        nodes: Node identities and sockets; also the requests on the way.
+        say: Prints a remark.
+    """
+
+    folder: Path
+    cores: tuple[int, int]
+    seconds: float
+    nodes: int
+    say: Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Subject:
+    """A server under load.
+
+    Attributes:
+        name: For remarks.
+        servers: The processes whose CPU counts.
+        nodes: Its nodes.
+        finish: Waits until everything that was accepted is done, given the number of messages since the start.
+    """
+
+    name: str
+    servers: Sequence[ServerProcess]
+    nodes: Sequence[Node]
+    finish: Callable[[int], None] = lambda _messages: None
+    sent: int = 0
+
+
+def prepare(nodes: Sequence[Node], count: float) -> None:
+    """Build frames for about `count` messages, shared evenly."""
+    for node in nodes:
+        node.prepare(max(1, int(count / len(nodes))))
+
+
+def warm_up(rig: Rig, subject: Subject) -> float:
+    """Load it for a moment that does not count; gives the rate, messages per second.
+
+    Raises:
+        LoadError: It does not answer, or not with 2.04.
+    """
+    prepare(subject.nodes, WARM_UP_FRAMES * len(subject.nodes))
+    with closing(Generator([node.lane for node in subject.nodes])) as generator:
+        tally = generator.saturate(WARM_UP_S, window=rig.nodes)
+    _check(subject, tally)
+    return tally.answered / tally.seconds
+
+
+def saturated_us(rig: Rig, subject: Subject) -> float:
+    """CPU per message, in microseconds, with as many messages as it takes.
+
+    Raises:
+        LoadError: It does not answer, or not with 2.04.
+    """
+    rate = warm_up(rig, subject)
+    prepare(subject.nodes, rate * rig.seconds * _ROOM)
+    return _cost_us(rig, subject, "saturated", lambda generator: generator.saturate(rig.seconds, window=rig.nodes))
+
+
+def paced_us(rig: Rig, subject: Subject) -> float:
+    """CPU per message, in microseconds, at 500 messages a second.
+
+    Raises:
+        LoadError: It does not answer, or not with 2.04.
+    """
+    seconds = rig.seconds * PACED_LONGER
+    drop_frames(subject.nodes)
+    prepare(subject.nodes, PACED_PER_S * seconds + len(subject.nodes))
+    schedule = even_schedule([node.lane for node in subject.nodes], PACED_PER_S, seconds)
+    cost = _cost_us(rig, subject, f"at {PACED_PER_S}/s", lambda generator: generator.pace(schedule))
+    drop_frames(subject.nodes)
+    return cost
+
+
+def drop_frames(nodes: Sequence[Node]) -> None:
+    """Forget frames that were not sent."""
+    for node in nodes:
+        node.lane.frames.clear()
+
+
+def _cost_us(rig: Rig, subject: Subject, load: str, run: Callable[[Generator], Tally]) -> float:
+    subject.finish(subject.sent)
+    gc.collect()
+    gc.disable()  # the generator makes no cycles, but hundreds of thousands of frames that would be walked
+    try:
+        with closing(Generator([node.lane for node in subject.nodes])) as generator:
+            before = sum(server.cpu_s() for server in subject.servers)
+            tally = run(generator)
+    finally:
+        gc.enable()
+    _check(subject, tally)
+    subject.finish(subject.sent)
+    used = sum(server.cpu_s() for server in subject.servers) - before
+    cost = used / tally.answered * 1e6
+    rig.say(
+        f"{subject.name}, {load}: {cost:.1f} us/message ({tally.answered} messages, {tally.answered / tally.seconds:.0f}/s, server busy "
+        f"{used / tally.seconds:.0%}, generator busy {tally.generator_cpu_s / tally.seconds:.0%}, repeated {tally.repeated})"
+    )
+    return cost
+
+
+def _check(subject: Subject, tally: Tally) -> None:
+    subject.sent += tally.answered
+    if tally.others or not tally.answered:
+        codes = ", ".join(f"{code >> 5}.{code & 31:02d} {number} times" for code, number in tally.others.items())
+        raise LoadError(f"{subject.name} answered {codes or 'nothing'}: the figure would mean nothing")
+    for node in subject.nodes:
+        if isinstance(node, ProtectedNode):
+            node.check_answers()
