@@ -74,6 +74,10 @@ bench-gateway: $(VENV)/.dev ## the gateway's CPU per message beside its peers (M
 	@$(BIN)/python -m bench.gateway $(call given,SECONDS,--seconds) $(call given,MESSAGES,--messages) $(call given,PEERS,--peers) \
 	  $(call given,ONLY,--only) $(if $(JSON),--json)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## hostile datagrams and packs against the real gateway (DATAGRAMS= PACKS= SEED= RATE= JSON=1)
+	@$(BIN)/python -m bench.fuzz $(call given,DATAGRAMS,--datagrams) $(call given,PACKS,--packs) $(call given,SEED,--seed) \
+	  $(call given,RATE,--rate) $(if $(JSON),--json)
 
 # --- check it ---------------------------------------------------------------------------------------------------------
 

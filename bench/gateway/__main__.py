@@ -8,10 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +21,7 @@ from bench.gateway import figures, peers, processes
 from bench.gateway.costs import Rig
 from bench.gateway.endurance import many_nodes, memory_growth
 from bench.gateway.queryable import event_to_queryable
+from bench.gateway.report import machine, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,25 +36,6 @@ ALL_MESSAGES_LIMIT_S: Final = 3600.0
 NODES: Final = 128
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _machine() -> str:
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    load = os.getloadavg()[0]
-    return (
-        f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {commit or 'unknown'}, {model}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, load average {load:.1f} before the run"
-    )
-
-
 def plain(rig: Rig, wanted: set[str]) -> dict[str, Any]:
     """The figures of `plain` and `paced_500`."""
     servers: dict[str, Callable[[Rig], dict[str, float]]] = {"andon": figures.andon_costs}
@@ -67,7 +47,7 @@ def plain(rig: Rig, wanted: set[str]) -> dict[str, Any]:
     servers |= {name: measure for name, measure in known.items() if name in wanted}
     costs = {name: figures.attempt(rig, name, partial(measure, rig)) for name, measure in servers.items()}
     for name in known.keys() - servers.keys():
-        _say(f"{name}: null, since PEERS leaves it out")
+        say(f"{name}: null, since PEERS leaves it out")
 
     def row(kind: str, with_uplink: str) -> dict[str, float | None]:
         return {
@@ -88,7 +68,7 @@ def oscore(rig: Rig, wanted: set[str]) -> dict[str, Any]:
     if "aiocoap" in wanted:
         peer = figures.attempt(rig, "aiocoap with OSCORE", partial(figures.aiocoap_oscore, rig))
     else:
-        _say("aiocoap with OSCORE: null, since PEERS leaves it out")
+        say("aiocoap with OSCORE: null, since PEERS leaves it out")
     return {"oscore": {"andon_us": own.get("alone"), "aiocoap_us": peer.get("alone")}}
 
 
@@ -157,15 +137,15 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended
     cores = processes.cores()
     os.sched_setaffinity(0, {cores[0]})
-    _say(_machine())
-    _say(f"generator and stand-in cloud on core {cores[0]}, servers on core {cores[1]}")
+    say(machine())
+    say(f"generator and stand-in cloud on core {cores[0]}, servers on core {cores[1]}")
     peers.CACHE.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=peers.CACHE))
     result: dict[str, Any] = {}
     try:
         if not processes.on_disk(folder):
             sys.exit(f"{folder} is not on a disk: durable would mean nothing; set HOME to a folder on one")
-        rig = Rig(folder, cores, options.seconds, options.nodes, _say)
+        rig = Rig(folder, cores, options.seconds, options.nodes, say)
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "plain": lambda: plain(rig, options.peers),
             "oscore": lambda: oscore(rig, options.peers),
@@ -177,7 +157,7 @@ def main() -> None:
         for name, part in parts.items():
             if name in options.only:
                 result |= _rounded(part())
-        _say(f"the run took {time.monotonic() - began:.0f} s")
+        say(f"the run took {time.monotonic() - began:.0f} s")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps(result) if options.json else json.dumps(result, indent=2))

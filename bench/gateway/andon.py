@@ -38,7 +38,10 @@ port = 0
 
 [cloud]
 url = "{cloud}"
-
+"""
+FACTORY: Final = ""
+"""The limits that a gateway has by itself."""
+UNLIMITED: Final = """
 # Far above what a plant allows, since few sockets play many nodes here at full speed: no limit of rate, room for all, and no remark
 # about clocks (the packs are built, and stamped, before they are sent).
 [nodes]
@@ -104,17 +107,17 @@ def wait_until(condition: Callable[[], bool], what: str, limit_s: float = WAIT_L
 
 
 @contextmanager
-def run_gateway(folder: Path, core: int, cloud_url: str, extra: str = "") -> Iterator[AndonGateway]:
+def run_gateway(folder: Path, core: int, cloud_url: str, toml: str = UNLIMITED) -> Iterator[AndonGateway]:
     """`andon-gateway run` in a folder.
 
     Args:
         folder: Gets the configuration, the log and the spool; on a disk.
         core: The gateway's.
         cloud_url: Where it forwards to.
-        extra: More of the configuration.
+        toml: The rest of the configuration.
     """
     config, log = folder / "gateway.toml", folder / "gateway.log"
-    config.write_text(TOML.format(gateway=GATEWAY, folder=folder, cloud=cloud_url) + extra)
+    config.write_text(TOML.format(gateway=GATEWAY, folder=folder, cloud=cloud_url) + toml)
     command = [sys.executable, "-m", "andon_gateway", "run", "--config", str(config)]
     with ServerProcess("andon-gateway", command, core, log, {"ANDON_GATEWAY_TOKEN": TOKEN}) as process:
         yield AndonGateway(process, cloud_url, log)
@@ -126,7 +129,7 @@ def run_with_stand_in(
     cores: tuple[int, int],
     nodes: Sequence[str],
     keys: Mapping[str, Mapping[str, str]] | None = None,
-    extra: str = "",
+    toml: str = UNLIMITED,
 ) -> Iterator[AndonGateway]:
     """The gateway in front of the stand-in cloud, which runs beside the generator; `nodes` are mounted.
 
@@ -140,6 +143,6 @@ def run_with_stand_in(
     with contextlib.ExitStack() as stack:
         cloud = stack.enter_context(ServerProcess("stand-in cloud", command, cores[0], folder / "cloud.log"))
         url = f"http://{cloud.ready()['http']}"
-        gateway = stack.enter_context(run_gateway(folder, cores[1], url, extra))
+        gateway = stack.enter_context(run_gateway(folder, cores[1], url, toml))
         gateway.wait_for("nodes_with_keys", len(keys or {}))
         yield gateway

@@ -19,9 +19,9 @@ _SPARE_FILES: Final = 200
 _LOOPBACK: Final = "127.0.0.1"
 
 
-def names(count: int) -> list[str]:
+def names(count: int, first: int = 0) -> list[str]:
     """Node ids."""
-    return [f"bench-{number}" for number in range(count)]
+    return [f"bench-{number}" for number in range(first, first + count)]
 
 
 def key_table(count: int) -> dict[str, dict[str, str]]:
@@ -105,14 +105,14 @@ class MqttNode:
 Node = PlainNode | ProtectedNode | MqttNode
 
 
-def _sources(count: int) -> Iterator[PackSource]:
+def _sources(count: int, first: int = 0) -> Iterator[PackSource]:
     now_ms = time.time_ns() // 1_000_000
-    return (PackSource(name, now_ms) for name in names(count))
+    return (PackSource(name, now_ms) for name in names(count, first))
 
 
-def plain_nodes(count: int, address: tuple[str, int]) -> list[PlainNode]:
-    """Nodes towards a CoAP server."""
-    return [PlainNode(source, CoapLane(_udp(address))) for source in _sources(count)]
+def plain_nodes(count: int, address: tuple[str, int], first: int = 0) -> list[PlainNode]:
+    """Nodes towards a CoAP server, numbered from `first`."""
+    return [PlainNode(source, CoapLane(_udp(address))) for source in _sources(count, first)]
 
 
 def protected_nodes(count: int, address: tuple[str, int]) -> list[ProtectedNode]:
