@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -30,10 +31,12 @@ GOOD_PER_S: Final = 100.0
 CHUNK_S: Final = 2.0
 RATE: Final = 2000.0
 MOLE: Final = 999
-UNCAUGHT: Final = re.compile(
+_UNEXPECTED: Final = re.compile(
     r"Traceback|never retrieved|in callback|failed unexpectedly|level=(?:ERROR|CRITICAL)|Fatal"
 )
-_LINES_KEPT: Final = 20
+_EXCEPTION: Final = re.compile(r"^ {4}(\w[\w.]*(?:Error|Exception)\b.*)")
+_NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+")
+_TEXT_KEPT: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,9 @@ class Outcome:
     """What happened.
 
     Attributes:
-        uncaught: Lines of the gateway's log that tell of an exception nobody expected.
+        uncaught: Exceptions that nobody expected, as the gateway's log has them, and how often.
         answers: Codes of the answers to hostile datagrams and to fuzzed packs.
+        log_lines: Length of the gateway's log.
         hung: What was never answered; empty: nothing.
         good_lost: Packs of well-behaved nodes that were answered and are not counted.
         good_ms: Answer times of well-behaved nodes, p50 and p99, alone and during the attack.
@@ -69,9 +73,10 @@ class Outcome:
     """
 
     seconds: float = 0.0
-    uncaught: list[str] = field(default_factory=list)
+    uncaught: dict[str, int] = field(default_factory=dict)
     answers: dict[str, Any] = field(default_factory=dict)
     hung: str = ""
+    log_lines: int = 0
     good_answered: int = 0
     good_lost: int = 0
     good_ms: dict[str, float] = field(default_factory=dict)
@@ -150,10 +155,28 @@ def run(campaign: Campaign, folder: Path, cores: tuple[int, int], say: Callable[
         outcome.rss_kb["after"] = gateway.process.rss_kb()
         if not gateway.process.alive:
             outcome.hung = "the gateway ended"
-        log = gateway.log.read_text(errors="replace").splitlines()
-    outcome.uncaught = [line for line in log if UNCAUGHT.search(line)][:_LINES_KEPT]
+        outcome.uncaught = uncaught(gateway.log)
+        outcome.log_lines = sum(1 for _ in gateway.log.open("rb"))
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome
+
+
+def uncaught(log: Path) -> dict[str, int]:
+    """Exceptions in a gateway's log that nobody expected, numbers left out, and how often; a suspicious line that names none stands for itself."""
+    found: Counter[str] = Counter()
+    open_case = ""
+    for line in log.read_text(errors="replace").splitlines():
+        exception = _EXCEPTION.match(line)
+        if exception and open_case:
+            found[_NUMBER.sub("N", exception[1])[:_TEXT_KEPT]] += 1
+            open_case = ""
+        elif _UNEXPECTED.search(line) and not line.startswith(" "):
+            if open_case:
+                found[open_case] += 1
+            open_case = line.partition(" ")[2][:_TEXT_KEPT]
+    if open_case:
+        found[open_case] += 1
+    return dict(found)
 
 
 def _ms(values: list[float], share: float) -> float:

@@ -20,7 +20,7 @@ STOP_LIMIT_S: Final = 15.0
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _UTIME, _PPID, _RSS = 11, 1, 21  # fields of /proc/PID/stat after the name, from 0 (proc(5))
 _PAGE_KB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
-_DISKLESS: Final = frozenset({"tmpfs", "ramfs", "devtmpfs"})
+_DISKLESS: Final = frozenset({"tmpfs", "ramfs", "devtmpfs", "proc", "sysfs"})
 
 
 class ServerError(Exception):
