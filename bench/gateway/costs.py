@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from bench.gateway.fleet import ProtectedNode
 from bench.gateway.load import Generator, LoadError, even_schedule
+from bench.gateway.processes import core_busy_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,6 +38,7 @@ class Rig:
         seconds: Length of a saturated window.
         nodes: Node identities and sockets; also the requests on the way.
         say: Prints a remark.
+        disturbances: Share of the server's core that others used, for each window so far.
     """
 
     folder: Path
@@ -43,6 +46,7 @@ class Rig:
     seconds: float
     nodes: int
     say: Callable[[str], None]
+    disturbances: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -120,6 +124,7 @@ def _cost_us(rig: Rig, subject: Subject, load: str, run: Callable[[Generator], T
     gc.disable()  # the generator makes no cycles, but hundreds of thousands of frames that would be walked
     try:
         with closing(Generator([node.lane for node in subject.nodes])) as generator:
+            core_before, began = core_busy_s(rig.cores[1]), time.monotonic()
             before = sum(server.cpu_s() for server in subject.servers)
             tally = run(generator)
     finally:
@@ -127,10 +132,13 @@ def _cost_us(rig: Rig, subject: Subject, load: str, run: Callable[[Generator], T
     _check(subject, tally)
     subject.finish(subject.sent)
     used = sum(server.cpu_s() for server in subject.servers) - before
+    others = max(0.0, (core_busy_s(rig.cores[1]) - core_before - used) / (time.monotonic() - began))
+    rig.disturbances.append(others)
     cost = used / tally.answered * 1e6
     rig.say(
         f"{subject.name}, {load}: {cost:.1f} us/message ({tally.answered} messages, {tally.answered / tally.seconds:.0f}/s, server busy "
-        f"{used / tally.seconds:.0%}, generator busy {tally.generator_cpu_s / tally.seconds:.0%}, repeated {tally.repeated})"
+        f"{used / tally.seconds:.0%}, others on its core {others:.0%}, generator busy "
+        f"{tally.generator_cpu_s / tally.seconds:.0%}, repeated {tally.repeated})"
     )
     return cost
 

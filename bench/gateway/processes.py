@@ -19,6 +19,7 @@ READY_LIMIT_S: Final = 60.0
 STOP_LIMIT_S: Final = 15.0
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _UTIME, _PPID, _RSS = 11, 1, 21  # fields of /proc/PID/stat after the name, from 0 (proc(5))
+_IDLE, _IO_WAIT = 3, 4  # fields of a core's line in /proc/stat, from 0
 _PAGE_KB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 _DISKLESS: Final = frozenset({"tmpfs", "ramfs", "devtmpfs", "proc", "sysfs"})
 
@@ -65,6 +66,13 @@ def cpu_s(pid: int) -> float:
         with contextlib.suppress(OSError):
             total += sum(int(ticks) for ticks in _stat(one)[_UTIME : _UTIME + 2])
     return total / _TICKS_PER_S
+
+
+def core_busy_s(core: int) -> float:
+    """Time that a core was not idle since the machine's start, whoever used it."""
+    line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{core} "))
+    ticks = [int(field) for field in line.split()[1:9]]
+    return (sum(ticks) - ticks[_IDLE] - ticks[_IO_WAIT]) / _TICKS_PER_S
 
 
 def rss_kb(pid: int) -> int:
