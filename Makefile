@@ -93,7 +93,7 @@ lint: $(VENV)/.dev ## format and lint rules, room boundaries
 
 .PHONY: types
 types: $(VENV)/.dev ## strict types; the firmware against the ESP32 stubs
-	@$(BIN)/mypy gateway/andon_gateway cloud/andon_cloud workbench/andon_workbench dashboards/andon_dashboards tests
+	@$(BIN)/mypy gateway/andon_gateway cloud/andon_cloud workbench/andon_workbench dashboards/andon_dashboards bench/gateway bench/fuzz tests
 	@$(BIN)/mypy --config-file firmware/mypy.ini
 
 .PHONY: format

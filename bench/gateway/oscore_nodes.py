@@ -99,5 +99,6 @@ class OscoreNode:
             if plain[0] != _UNAUTHORIZED:
                 break
             echo = plain[-ECHO_BYTES:]
+        link.settimeout(None)
         if plain[:1] != bytes([CHANGED]):
             raise LoadError(f"the server answers a protected pack with {plain!r}")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
+ROOT: Final = Path(__file__).resolve().parents[2]
 READY_LIMIT_S: Final = 60.0
 STOP_LIMIT_S: Final = 15.0
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -103,6 +104,7 @@ class ServerProcess:
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 command,
+                cwd=ROOT,  # for `python -m bench...`
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
