@@ -24,7 +24,8 @@ from bench.gateway.packs import coap_request
 SOCKETS: Final = 32
 NEW_SOCKET_EVERY: Final = 500
 """Datagrams until one of the sockets is replaced: senders come and go, and none may be remembered for good."""
-TICK_S: Final = 0.002
+TICK_S: Final = 0.0005
+DRAIN_S: Final = 0.02
 LANES: Final = 64
 CHUNK_S: Final = 5.0
 _PATH_T: Final = (11, b"t")
@@ -75,10 +76,12 @@ def send_datagrams(plan: AttackPlan) -> Counter[str]:
     source = Attacker(random.Random(plan.seed), plan.mole_keys, time.time_ns() // 1_000_000)  # noqa: S311  # seeded, to be repeatable
     links = [_socket(plan.port) for _ in range(SOCKETS)]
     answers: Counter[str] = Counter()
-    begin = time.perf_counter()
+    begin = drained = time.perf_counter()
     for number in range(plan.datagrams):
         while number / plan.per_s > time.perf_counter() - begin:
             time.sleep(TICK_S)
+        if time.perf_counter() - drained > DRAIN_S:
+            drained = time.perf_counter()
             for link in links:
                 _drain(link, answers)
         at = number % SOCKETS

@@ -69,6 +69,7 @@ class Outcome:
         hung: What was never answered; empty: nothing.
         good_lost: Packs of well-behaved nodes that were answered and are not counted.
         good_ms: Answer times of well-behaved nodes, p50 and p99, alone and during the attack.
+        good_slower: Attacked by alone.
         rss_kb: Resident memory: before, at most, and after the attack.
     """
 
@@ -80,6 +81,7 @@ class Outcome:
     good_answered: int = 0
     good_lost: int = 0
     good_ms: dict[str, float] = field(default_factory=dict)
+    good_slower: dict[str, float] = field(default_factory=dict)
     rss_kb: dict[str, int] = field(default_factory=dict)
     cpu_share: float = 0.0
 
@@ -147,6 +149,10 @@ def run(campaign: Campaign, folder: Path, cores: tuple[int, int], say: Callable[
                 "p50_alone": _ms(quiet, 0.5), "p99_alone": _ms(quiet, 0.99),
                 "p50_attacked": _ms(attacked, 0.5), "p99_attacked": _ms(attacked, 0.99),
             }  # fmt: skip
+            outcome.good_slower = {
+                share: round(outcome.good_ms[f"{share}_attacked"] / outcome.good_ms[f"{share}_alone"], 2)
+                for share in ("p50", "p99")
+            }
             good.send(1.0)
             _count_good(gateway, good, outcome)
         except (LoadError, ServerError, OSError) as error:
