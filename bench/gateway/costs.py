@@ -28,6 +28,9 @@ WARM_UP_FRAMES: Final = 200  # per node and round
 PACED_PER_S: Final = 500
 PACED_LONGER: Final = 2
 """The paced window lasts so many times longer: at 500 messages/s the kernel's clock of 10 ms needs more of them."""
+LEAST_MESSAGES: Final = 3000
+"""Fewer would drown in the kernel's clock, where a busy machine leaves the server little time."""
+LEAST_FRAMES: Final = 20_000
 _ROOM: Final = 1.6  # frames built, as a multiple of what the warm-up's rate would use
 
 
@@ -101,8 +104,12 @@ def saturated_us(rig: Rig, subject: Subject) -> float:
         LoadError: It does not answer, or not with 2.04.
     """
     rate = warm_up(rig, subject)
-    prepare(subject.nodes, rate * rig.seconds * _ROOM)
-    return _cost_us(rig, subject, "saturated", lambda generator: generator.saturate(rig.seconds, window=rig.nodes))
+    prepare(subject.nodes, max(LEAST_FRAMES, rate * rig.seconds * _ROOM))
+
+    def run(generator: Generator) -> Tally:
+        return generator.saturate(rig.seconds, window=rig.nodes, least=LEAST_MESSAGES)
+
+    return _cost_us(rig, subject, "saturated", run)
 
 
 def paced_us(rig: Rig, subject: Subject) -> float:

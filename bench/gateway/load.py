@@ -23,6 +23,7 @@ GIVE_UP_S: Final = 30.0
 CHANGED: Final = 0x44
 CREATED: Final = 0x41
 _CHECK_S: Final = 0.25
+_PATIENCE: Final = 3
 _MOST_BYTES: Final = 2048
 _ACK: Final = b"\x60\x00"
 _TYPE: Final = 0x30
@@ -120,8 +121,13 @@ class Generator:
         """Release the epoll; the sockets stay."""
         self._poll.close()
 
-    def saturate(self, seconds: float, *, window: int) -> Tally:
+    def saturate(self, seconds: float, *, window: int, least: int = 0) -> Tally:
         """Keep `window` requests on the way until the time is over or all frames are sent; then wait for the last answers.
+
+        Args:
+            seconds: The time; up to three times as much where less than `least` was answered.
+            window: Requests on the way.
+            least: Answers wanted.
 
         Raises:
             LoadError: Nothing was answered for long.
@@ -132,7 +138,7 @@ class Generator:
         end, check, progress = begin + seconds, begin + _CHECK_S, begin
         while True:
             now = time.perf_counter()
-            if now < end:
+            if now < end or (tally.answered < least and now < begin + _PATIENCE * seconds):
                 while free and on_the_way < window:
                     lane = free.popleft()
                     _send(lane, now)
