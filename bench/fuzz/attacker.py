@@ -108,7 +108,10 @@ def send_packs(plan: AttackPlan) -> tuple[Counter[str], list[float]]:
     lanes: list[Lane] = [CoapLane(_socket(plan.port)) for _ in range(LANES)]
     answers: Counter[str] = Counter()
     latencies: list[float] = []
-    left, number = plan.packs, 0
+    left, numbers = (
+        plan.packs,
+        [0] * LANES,
+    )  # each lane has message ids of its own, none twice within minutes (RFC 7252 4.4)
     with closing(Generator(lanes)) as generator:
         while left:
             count = min(left, int(plan.per_s * CHUNK_S))
@@ -117,8 +120,9 @@ def send_packs(plan: AttackPlan) -> tuple[Counter[str], list[float]]:
                 content_format, payload = source.next()
                 size = (content_format.bit_length() + 7) // 8
                 options = option_bytes([_PATH_T, (_FORMAT, content_format.to_bytes(size, "big"))])
-                lanes[position % LANES].frames.append(coap_request(number, options, payload))
-                number += 1
+                at = position % LANES
+                lanes[at].frames.append(coap_request(numbers[at], options, payload))
+                numbers[at] += 1
             tally = generator.pace(even_schedule(lanes, plan.per_s, count / plan.per_s + 1)[:count])
             answers.update({_name(code): seen for code, seen in tally.others.items()} | {"2.04": tally.answered})
             latencies += tally.latencies_s
