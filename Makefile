@@ -60,7 +60,6 @@ dashboards: $(VENV)/.dev ## generate the Grafana dashboards' JSON
 soak: $(VENV)/.run ## simulated days of power cuts, outages and loss against the ledger (NODES= HOURS= SEED= JSON=1)
 	@$(BIN)/andon soak $(call given,NODES,--nodes) $(call given,HOURS,--hours) $(call given,SEED,--seed) $(if $(JSON),--json)
 
-
 .PHONY: chaos
 chaos: $(VENV)/.run ## kill -9 of the gateway under load, loss and cuts (KILLS= NODES= BOARDS= LOSS= SEED= STORE= OSCORE=0 JSON=1)
 	@$(BIN)/andon chaos $(call given,KILLS,--kills) $(call given,NODES,--nodes) $(call given,BOARDS,--boards) \
