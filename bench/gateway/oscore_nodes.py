@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from andon_gateway.oscore import Binding
 
 _POST: Final = b"\x02"
+_ACK: Final = b"\x60\x00"
+_TYPE: Final = 0x30
 _OSCORE: Final = 9
 
 _ECHO_AFTER_12: Final = b"\xd8\xe3"  # delta 240 (Echo is option 252), length 8
@@ -95,10 +97,19 @@ class OscoreNode:
         echo, plain = b"", b""
         for number in (_FIRST_NUMBER, _FIRST_NUMBER + 1):
             link.send(self.pack(number, payload, echo))
-            plain = self.open(link.recv(2048))
+            plain = self.open(_response(link))
             if plain[0] != _UNAUTHORIZED:
                 break
             echo = plain[-ECHO_BYTES:]
         link.settimeout(None)
         if plain[:1] != bytes([CHANGED]):
             raise LoadError(f"the server answers a protected pack with {plain!r}")
+
+
+def _response(link: socket.socket) -> bytes:
+    """The next response; an empty acknowledgement (RFC 7252 5.2.2) only says that it comes later, to be acknowledged."""
+    while not (data := link.recv(2048))[1]:
+        pass
+    if not data[0] & _TYPE:
+        link.send(_ACK + data[2:4])
+    return data
