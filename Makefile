@@ -70,6 +70,18 @@ chaos: $(VENV)/.run ## kill -9 of the gateway under load, loss and cuts (KILLS= 
 	  $(call given,LOSS,--loss) $(call given,SEED,--seed) $(call given,STORE,--store) \
 	  $(if $(filter 0 no off,$(OSCORE)),--no-oscore) $(if $(JSON),--json)
 
+# --- measure it -------------------------------------------------------------------------------------------------------
+
+.PHONY: bench-gateway
+bench-gateway: $(VENV)/.dev ## the gateway's CPU per message beside its peers (MESSAGES= SECONDS= PEERS= ONLY= JSON=1)
+	@$(BIN)/python -m bench.gateway $(call given,SECONDS,--seconds) $(call given,MESSAGES,--messages) $(call given,PEERS,--peers) \
+	  $(call given,ONLY,--only) $(if $(JSON),--json)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## hostile datagrams and packs against the real gateway (DATAGRAMS= PACKS= SEED= RATE= JSON=1)
+	@$(BIN)/python -m bench.fuzz $(call given,DATAGRAMS,--datagrams) $(call given,PACKS,--packs) $(call given,SEED,--seed) \
+	  $(call given,RATE,--rate) $(if $(JSON),--json)
+
 # --- check it ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
@@ -84,7 +96,7 @@ lint: $(VENV)/.dev ## format and lint rules, room boundaries
 
 .PHONY: types
 types: $(VENV)/.dev ## strict types; the firmware against the ESP32 stubs
-	@$(BIN)/mypy gateway/andon_gateway cloud/andon_cloud workbench/andon_workbench dashboards/andon_dashboards hardware/andon_hardware tests
+	@$(BIN)/mypy gateway/andon_gateway cloud/andon_cloud workbench/andon_workbench dashboards/andon_dashboards hardware/andon_hardware bench/gateway bench/fuzz tests
 	@$(BIN)/mypy --config-file firmware/mypy.ini
 
 .PHONY: format
