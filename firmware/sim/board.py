@@ -6,7 +6,7 @@ import sys
 _BLOCK = 4096
 _BLOCKS = 512
 
-_USAGE = "usage: board.py --flash FILE --registers FILE [--firmware DIR] [--put LOCAL:REMOTE ...] [--uart N=PATH ...] [--repl]"
+_USAGE = "usage: board.py --flash FILE --registers FILE [--firmware DIR] [--put LOCAL:REMOTE ...] [--uart N=PATH ...] [--chip esp32|stm32] [--repl]"
 
 
 class FlashImage:
@@ -94,19 +94,26 @@ def _from_start(path):
 
 
 def _arguments(words):
-    options = {"--put": [], "--uart": [], "--repl": False}
+    options = {"--put": [], "--uart": [], "--repl": False, "--chip": "esp32"}
     position = 0
     while position < len(words):
         if words[position] == "--repl":
             options["--repl"] = True
             position += 1
             continue
-        if words[position] not in ("--flash", "--registers", "--firmware", "--put", "--uart") or position + 1 >= len(
-            words
-        ):
+        if words[position] not in (
+            "--flash",
+            "--registers",
+            "--firmware",
+            "--put",
+            "--uart",
+            "--chip",
+        ) or position + 1 >= len(words):
             raise SystemExit(_USAGE)
         if words[position] in ("--put", "--uart"):
             options[words[position]].append(words[position + 1])
+        elif words[position] == "--chip":
+            options["--chip"] = words[position + 1]
         else:
             options[words[position]] = _absolute(words[position + 1])
         position += 2
@@ -165,12 +172,18 @@ def start(options):
     Returns:
         The function that keeps the cause of a reset, and the mode in which the REPL starts.
     """
+    global _root
     registers.attach(options["--registers"])
     for pair in options["--uart"]:
         number, _, path = pair.partition("=")
         machine.uarts[int(number)] = _host.open(_from_start(path), "r+b")
+    if options["--chip"] == "stm32":
+        __import__("sim_stm32").enter()
     if options["--repl"]:
         _leave_host()
+    if options["--chip"] == "stm32":
+        # Flash has a folder of its own there, and "/" holds nothing else.
+        _root = "/flash"
     _mount(options["--flash"])
     if "--firmware" in options and not _exists(_root + "/main.py"):
         _install(options["--firmware"])
@@ -193,7 +206,7 @@ def start(options):
     os.chdir(_root or "/")
     sys.path[:] = [_SIM, "", ".frozen"]
     if options["--repl"]:
-        sys.path[:] = ["", ".frozen", "/lib"]
+        sys.path[:] = ["", ".frozen", _root + "/lib"]
         sys.argv[:] = []
     return keep, mode
 
@@ -202,7 +215,8 @@ def serve_console(keep, mode):
     """Do what a board does after power-on or a soft reset: boot.py, main.py unless in raw mode, then the REPL."""
     import repl
 
-    console = repl.Repl(mode, _BANNER % (sys.version.split("; ")[1], _MACHINE), machine.EXIT_RESET)
+    board = "Andon emulated board with " + machine.family.upper()
+    console = repl.Repl(mode, _BANNER % (sys.version.split("; ")[1], board), machine.EXIT_RESET)
     # As in MicroPython's esp32/main.c: a boot.py that fails keeps main.py from running.
     ended = console.run_file("boot.py")
     if ended == repl.OK and mode == repl.FRIENDLY:
@@ -216,7 +230,6 @@ def serve_console(keep, mode):
     sys.exit(machine.EXIT_RESET)
 
 
-_MACHINE = "Andon emulated board with ESP32"
 _BANNER = '%s; %s\r\nType "help()" for more information.\r\n'
 _START = os.getcwd()
 _SIM = _absolute(__file__).rsplit("/", 1)[0]
