@@ -59,8 +59,10 @@ class EmulatedBoard:
 
     # Compiling all sources on the 64-bit unix port; from a compiled bundle the node runs in far less (bench/).
     HEAP = "512k"
+    BOOT = FIRMWARE / "boot.py"
 
-    def __init__(self, folder: Path, registers: RegisterFile) -> None:
+    def __init__(self, folder: Path, registers: RegisterFile, chip: str = "esp32") -> None:
+        self._chip = chip
         self._folder = folder
         self._registers = registers
         self._process: subprocess.Popen[bytes] | None = None
@@ -87,6 +89,8 @@ class EmulatedBoard:
                     str(self._registers.path),
                     "--firmware",
                     str(FIRMWARE),
+                    "--chip",
+                    self._chip,
                     *(word for pair in put for word in ("--put", pair)),
                 ],
                 stdout=console,

@@ -78,7 +78,7 @@ class Board:
     """Supervises one board process: restarts it after a reset or crash, until it is stopped.
 
     With a `line` the board has a console there (REPL); the port outlives resets and power cuts. A `blank` board comes without
-    the firmware.
+    the firmware. `chip` is whose peripherals it has: `esp32` or `stm32`.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class Board:
         checkout: Checkout,
         *,
         heap: str = "384k",
+        chip: str = "esp32",
         line: SerialLine | None = None,
         blank: bool = False,
     ) -> None:
@@ -99,6 +100,7 @@ class Board:
         self.crashes = 0
         self._checkout = checkout
         self._heap = heap
+        self._chip = chip
         self._process: ChildProcess | None = None
         self._powered = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
@@ -118,6 +120,7 @@ class Board:
                 "--registers",
                 self.files.registers,
                 *(() if self._blank else ("--firmware", self._checkout.firmware)),
+                *(() if self._chip == "esp32" else ("--chip", self._chip)),
                 *puts,
                 *uarts,
                 *(() if self.line is None else ("--repl",)),

@@ -16,7 +16,7 @@ class LanLink:
 
     def __init__(self, settings):
         network.hostname(settings.node)
-        self._nic = chip.lan()
+        self.nic = chip.lan()
         # (address, mask, gateway, name server), None: by DHCP.
         self._static = settings.lan
         self._gateway = (settings.gateway_host, settings.gateway_port)
@@ -24,7 +24,7 @@ class LanLink:
 
     def connected(self):
         """Whether the cable is plugged in and there is an address."""
-        return self._nic.isconnected()
+        return self.nic.isconnected()
 
     def rssi(self):
         """No radio: None."""
@@ -39,7 +39,7 @@ class LanLink:
 
     async def wait_connected(self):
         """Return as soon as there is a connection."""
-        while not self._nic.isconnected():
+        while not self.nic.isconnected():
             await asyncio.sleep_ms(_POLL_MS)
 
     async def run(self):
@@ -47,21 +47,26 @@ class LanLink:
         was_connected = False
         while True:
             try:
-                self._bring_up()
+                self.bring_up()
             except OSError as error:
                 print("lan:", error)
                 await asyncio.sleep_ms(_RETRY_MS)
-            connected = self._nic.isconnected()
+            connected = self.nic.isconnected()
             if connected != was_connected:
                 was_connected = connected
-                print("lan: address %s" % self._nic.ifconfig()[0] if connected else "lan: connection lost")
+                print("lan: address %s" % self.nic.ifconfig()[0] if connected else "lan: connection lost")
             await asyncio.sleep_ms(_POLL_MS)
 
-    def _bring_up(self):
-        if not self._nic.active():
-            self._nic.active(True)
-            if self._static is None and hasattr(self._nic, "ipconfig"):
+    def bring_up(self):
+        """Switch the interface on and give it its address, as far as it has not.
+
+        Raises:
+            OSError: The interface does not answer.
+        """
+        if not self.nic.active():
+            self.nic.active(True)
+            if self._static is None and hasattr(self.nic, "ipconfig"):
                 # Does not wait for an answer, as `ifconfig("dhcp")` would.
-                self._nic.ipconfig(dhcp4=True)
-        if self._static is not None and self._nic.ifconfig()[0] != self._static[0]:
-            self._nic.ifconfig(self._static)
+                self.nic.ipconfig(dhcp4=True)
+        if self._static is not None and self.nic.ifconfig()[0] != self._static[0]:
+            self.nic.ifconfig(self._static)
