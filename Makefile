@@ -72,6 +72,10 @@ chaos: $(VENV)/.run ## kill -9 of the gateway under load, loss and cuts (KILLS= 
 test: $(VENV)/.dev ## run every test that can run on this machine; says what it skipped and why
 	@$(BIN)/python -m pytest $(TESTS)
 
+.PHONY: test-boards
+test-boards: $(VENV)/.dev ## the end-to-end tests on a rung: BOARD=unix|renode|serial:/dev/ttyUSB0 (REPORT=file.xml)
+	@$(BIN)/python -m pytest tests/e2e --board $(or $(BOARD),unix) $(if $(REPORT),--junit-xml=$(REPORT)) $(TESTS)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## format and lint rules, room boundaries
 	@$(BIN)/ruff format --check .

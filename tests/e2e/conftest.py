@@ -14,6 +14,7 @@ from andon_workbench.errors import MissingPartError
 from andon_workbench.factory import Factory
 from andon_workbench.plan import FactoryPlan
 from andon_workbench.rungs import ladder
+from andon_workbench.rungs.bench import RungError
 from andon_workbench.rungs.capability import Capability
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ pytestmark = pytest.mark.timeout(600)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--board",
-        default=ladder.DEFAULT,
-        help="the rung: unix (default), renode, or serial:PORT such as serial:/dev/ttyUSB0 (docs/boards.md)",
+        default=None,
+        help="the rung: unix, renode, or serial:PORT such as serial:/dev/ttyUSB0 (docs/boards.md); without it: unix, of its "
+        "two boards the STM32, since the ESP32 is in all other tests",
     )
 
 
@@ -37,11 +39,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "needs_capability(*names): skip on a rung that does not declare them (docs/boards.md)"
     )
+    try:
+        ladder.boards_of(chosen(config))
+    except RungError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "rung" in metafunc.fixturenames:
-        metafunc.parametrize("rung", ladder.boards_of(chosen(metafunc.config)), scope="session")
+        boards = ladder.boards_of(chosen(metafunc.config)) if asked(metafunc.config) else ["unix-stm32"]
+        metafunc.parametrize("rung", boards, scope="session")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -53,9 +60,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"the rung {rung} does not have: {', '.join(sorted(missing))}")
 
 
-def chosen(config: pytest.Config) -> str:
+def asked(config: pytest.Config) -> str | None:
     # The option is not there when pytest was started for a folder above: then this file is read too late for it.
-    return str(config.getoption("--board", ladder.DEFAULT))
+    choice: str | None = config.getoption("--board", None)
+    return choice
+
+
+def chosen(config: pytest.Config) -> str:
+    return asked(config) or ladder.DEFAULT
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
