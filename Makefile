@@ -92,6 +92,15 @@ format: $(VENV)/.dev ## apply the format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+.PHONY: images scan-images
+images: ## build the container images (needs Docker)
+	@for room in gateway cloud; do docker build -t andon-$$room $$room || exit 1; done
+
+SCANNER ?= aquasec/trivy:0.57.1
+scan-images: ## look for known holes in the container images (needs Docker; SCANNER= another release of the scanner)
+	@for room in gateway cloud; do docker run --rm -v /var/run/docker.sock:/var/run/docker.sock $(SCANNER) image \
+	  --exit-code 1 --ignore-unfixed --severity HIGH,CRITICAL andon-$$room || exit 1; done
+
 .PHONY: deps-test
 deps-test: ## install the Debian packages that the tests use (needs root)
 	@command -v apt-get >/dev/null || { echo "make deps-test knows Debian only; install chromium, libcoap's tools and PostgreSQL with your system's packages" >&2; exit 1; }
