@@ -88,6 +88,10 @@ fuzz: $(VENV)/.dev ## hostile datagrams and packs against the real gateway (DATA
 test: $(VENV)/.dev ## run every test that can run on this machine; says what it skipped and why
 	@$(BIN)/python -m pytest $(TESTS)
 
+.PHONY: test-boards
+test-boards: $(VENV)/.dev ## the end-to-end tests on a rung: BOARD=unix|renode|serial:/dev/ttyUSB0 (REPORT=file.xml)
+	@$(BIN)/python -m pytest tests/e2e --board $(or $(BOARD),unix) $(if $(REPORT),--junit-xml=$(REPORT)) $(TESTS)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## format and lint rules, room boundaries
 	@$(BIN)/ruff format --check .
@@ -103,6 +107,15 @@ types: $(VENV)/.dev ## strict types; the firmware against the ESP32 stubs
 format: $(VENV)/.dev ## apply the format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+.PHONY: images scan-images
+images: ## build the container images (needs Docker)
+	@for room in gateway cloud; do docker build -t andon-$$room $$room || exit 1; done
+
+SCANNER ?= aquasec/trivy:0.57.1
+scan-images: ## look for known holes in the container images (needs Docker; SCANNER= another release of the scanner)
+	@for room in gateway cloud; do docker run --rm -v /var/run/docker.sock:/var/run/docker.sock $(SCANNER) image \
+	  --exit-code 1 --ignore-unfixed --severity HIGH,CRITICAL andon-$$room || exit 1; done
 
 .PHONY: deps-test
 deps-test: ## install the Debian packages that the tests use (needs root)

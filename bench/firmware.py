@@ -27,7 +27,7 @@ sys.path[0] = str(ROOT / "tests")
 from firmware.update.emulated import EmulatedBoard, until  # noqa: E402 - the path to it is set above
 from firmware.update.gateway import Gateway  # noqa: E402 - as above
 
-from andon_workbench.board import HEAP  # noqa: E402 - as above
+from andon_workbench.board import HEAPS  # noqa: E402 - as above
 from andon_workbench.bundle.format import Bundle  # noqa: E402 - as above
 from andon_workbench.emulated_parts import install  # noqa: E402 - as above
 from andon_workbench.ports import lasting_port  # noqa: E402 - as above
@@ -52,7 +52,7 @@ async def start(folder: Path, firmware: Path, heap: str) -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--heap", default=HEAP)
+    parser.add_argument("--heap", default=HEAPS["esp32"])
     heap = parser.parse_args().heap
     with tempfile.TemporaryDirectory() as scratch:
         firmware = Path(scratch) / "firmware"

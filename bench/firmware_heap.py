@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 
 from andon_workbench import emulated_nodes
-from andon_workbench.board import HEAP, Board, find_micropython
+from andon_workbench.board import HEAPS, Board, find_micropython
 from andon_workbench.checkout import find_checkout
 from andon_workbench.emulated_parts import emulated_parts
 from andon_workbench.factory import Factory
@@ -77,7 +77,7 @@ async def measure(heap: str, seconds: float) -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--heap", default=HEAP)
+    parser.add_argument("--heap", default=HEAPS["esp32"])
     parser.add_argument("--seconds", type=float, default=30)
     arguments = parser.parse_args()
     parts = emulated_parts(find_checkout().firmware)

@@ -26,7 +26,7 @@ sys.path[0] = str(ROOT / "tests")
 from firmware.update.emulated import EmulatedBoard  # noqa: E402 - the path to it is set above
 from firmware.update.gateway import Gateway  # noqa: E402 - as above
 
-from andon_workbench.board import HEAP  # noqa: E402 - as above
+from andon_workbench.board import HEAPS  # noqa: E402 - as above
 from andon_workbench.emulated_parts import emulated_parts  # noqa: E402 - as above
 from andon_workbench.ports import lasting_port  # noqa: E402 - as above
 from andon_workbench.soak import fast_clock  # noqa: E402 - as above
@@ -81,7 +81,7 @@ async def run(hours: float) -> dict[str, Any]:
             return {
                 "hours": round(ran / 3600, 2),
                 "packs": packs,
-                "heap": HEAP,
+                "heap": HEAPS["esp32"],
                 "samples_of_free_heap": len(points),
                 "free_min": min(free for _, free in points),
                 "free_median": statistics.median(free for _, free in points),

@@ -15,6 +15,8 @@ OUTPUTS = "outputs.txt"
 # Relay pins of the default boards, driven low (inactive) while there is no good outputs.txt. By chip, because a relay
 # pin of one chip is a flash pin of another. Kept equal to andon_node/boards by a test.
 DEFAULT_RELAYS = (("ESP32S3", (4, 5)), ("ESP32C3", (4, 5)), ("", (25, 26)))
+# An STM32 names its pins by port; numbers are 16 per port (andon_base/chip.py). Of every Nucleo-144 these are its LEDs.
+STM32_RELAYS = (16, 23, 30)
 
 
 def configured_outputs():
@@ -31,11 +33,18 @@ def configured_outputs():
 
 def default_outputs():
     """Return [(gpio, 0)] for the relay pins of this chip's default board."""
+    if hasattr(Pin, "cpu"):
+        return [(gpio, 0) for gpio in STM32_RELAYS]
     chip = getattr(sys.implementation, "_machine", "")
     for name, pins in DEFAULT_RELAYS:
         if name in chip:
             return [(gpio, 0) for gpio in pins]
     return []
+
+
+def pin(gpio):
+    """Return a GPIO number as this chip's Pin takes it."""
+    return getattr(Pin.cpu, "ABCDEFGHIJK"[gpio // 16] + str(gpio % 16)) if hasattr(Pin, "cpu") else gpio  # type: ignore[attr-defined]  # the stubs are the ESP32's
 
 
 def make_outputs_safe():
@@ -46,8 +55,8 @@ def make_outputs_safe():
         outputs = default_outputs()
     for gpio, level in outputs:
         try:
-            Pin(gpio, Pin.OUT, value=level)
-        except ValueError as error:
+            Pin(pin(gpio), Pin.OUT, value=level)
+        except (ValueError, AttributeError) as error:
             print("boot: GPIO%d: %s" % (gpio, error))
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 
 import machine
+import network
 from micropython import const
 
 from andon_base import crumbs, slots
@@ -20,6 +21,7 @@ _LOOK_S = const(5)
 _RETRY_MS = const(2000)
 _COAP_PORT = const(5683)
 _JSON = const(50)
+_LAN = ("address", "mask", "gateway", "dns")
 
 
 def run(config_path, why, ready=None):
@@ -126,11 +128,13 @@ class _Recovery:
 
 
 class _LinkSettings:
-    """What a Wi-Fi link needs, from a document that nobody has checked."""
-
-    link = "wifi"
+    """What a link to the gateway needs, from a document that nobody has checked."""
 
     def __init__(self, document):
+        # A board without a radio has a cable, with the address that was configured or one that is given to it.
+        self.link = "wifi" if hasattr(network, "WLAN") else "lan"
+        lan = _section(document, "lan")
+        self.lan = tuple(str(lan.get(key, lan["address"])) for key in _LAN) if "address" in lan else None
         wifi = _section(document, "wifi")
         gateway = _section(document, "gateway")
         self.ssid = str(wifi.get("ssid", ""))

@@ -13,7 +13,7 @@ import sys
 import machine
 from micropython import const
 
-from andon_base import crumbs
+from andon_base import chip, crumbs
 
 SLOTS = ("app_a", "app_b")
 # The application that was put onto the board together with these files.
@@ -175,7 +175,7 @@ def _asked():
     try:
         with open(_PIN) as file:
             gpio, level = file.read().split()
-        return machine.Pin(int(gpio), machine.Pin.IN).value() == int(level)
+        return machine.Pin(chip.pin(int(gpio)), machine.Pin.IN).value() == int(level)
     except (OSError, ValueError):
         return False
 

@@ -6,7 +6,7 @@ import time
 import machine
 from micropython import const
 
-from andon_base import crumbs, slots
+from andon_base import chip, crumbs, slots
 
 # The application takes the watchdog over with its own `machine.WDT`; until then this covers its import and its set-up.
 _WATCHDOG_MS = const(60000)
@@ -22,8 +22,8 @@ def run(config_path):
 
             recovery.run(config_path, "no application works here")
         else:
-            machine.WDT(timeout=_WATCHDOG_MS)
-            machine.Timer(0).deinit()
+            chip.watchdog(_WATCHDOG_MS)
+            chip.stop_feeding()
             from andon_node.node import run_node
 
             run_node(config_path)
@@ -42,5 +42,4 @@ def run(config_path):
 
 def keep_watchdog_fed():
     """Feed a watchdog that is already armed from a timer."""
-    watchdog = machine.WDT(timeout=_WATCHDOG_MS)
-    machine.Timer(0).init(period=_FEED_MS, mode=machine.Timer.PERIODIC, callback=lambda _timer: watchdog.feed())
+    chip.keep_feeding(chip.watchdog(_WATCHDOG_MS), _FEED_MS)

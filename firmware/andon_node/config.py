@@ -196,7 +196,7 @@ class Config:
         self._pins = {}
         self._map = boards.load(self.board)
         link = root.section("link", {})
-        self.link = link.choice("kind", ("wifi", "serial"), "wifi")
+        self.link = link.choice("kind", ("wifi", "lan", "serial"), "wifi")
         self.uart = link.integer("uart", 0, 2, 1)
         self.baud = link.integer("baud", 9600, 3000000, 115200)
         self.tx = self._pin(link, "tx", True, None)
@@ -206,7 +206,8 @@ class Config:
         wifi = root.section("wifi", _REQUIRED if self.link == "wifi" else {"ssid": "-"})
         self.ssid = wifi.text("ssid", 32, _REQUIRED)
         self.password = wifi.text("password", 63, "", 0)
-        gateway = root.section("gateway", _REQUIRED if self.link == "wifi" else {"host": "-"})
+        self.lan = self._lan(root) if self.link == "lan" else None
+        gateway = root.section("gateway", {"host": "-"} if self.link == "serial" else _REQUIRED)
         self.gateway_host = gateway.text("host", 253, _REQUIRED)
         self.gateway_port = gateway.integer("port", 1, 65535, 5683)
         self.coap_port = root.integer("coap_port", 0, 65535, 5683)
@@ -230,6 +231,11 @@ class Config:
         self.interlocks = self._interlocks(root)
         for section in (link, wifi, gateway, root):
             section.close()
+
+    def _lan(self, root):
+        from andon_node import config_lan
+
+        return config_lan.load(root.section("lan", {}))
 
     def _interlocks(self, root):
         sections = root.sections("interlocks")
@@ -271,11 +277,9 @@ class Config:
         if output and gpio in self._map.INPUT_ONLY:
             section.fail(key, "a pin that can drive; GPIO%d is input only" % gpio)
         if analog and gpio not in self._map.ANALOG:
-            section.fail(
-                key,
-                "a pin with an ADC that works beside Wi-Fi: GPIO%d to GPIO%d"
-                % (self._map.ANALOG[0], self._map.ANALOG[-1]),
-            )
+            usable = self._map.ANALOG
+            which = "GPIO%d to GPIO%d" % (usable[0], usable[-1]) if usable else "this board has none"
+            section.fail(key, "a pin with an ADC that works beside Wi-Fi: " + which)
         if gpio in self._pins and (shared is None or self._pins[gpio] != shared):
             section.fail(key, "a pin that is not used yet; GPIO%d is" % gpio)
         self._pins[gpio] = shared

@@ -4,6 +4,7 @@
 _MODULES = {
     "sht3x": "sht",
     "sht4x": "sht",
+    "si7021": "si7021",
     "max31855": "max31855",
     "ntc": "ntc",
     "4-20ma": "loop_current",

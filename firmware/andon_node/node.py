@@ -7,7 +7,7 @@ import machine
 from micropython import const
 from onewire import OneWire
 
-from andon_base import slots
+from andon_base import chip, slots
 from andon_node import flash
 from andon_node.clock import Clock
 from andon_node.coap import open_security
@@ -177,7 +177,7 @@ class Node:
     def _thermometer(self, item):
         bus = self._buses.get(item.gpio)
         if bus is None:
-            bus = self._buses[item.gpio] = ds18b20.Bus(OneWire(machine.Pin(item.gpio)))
+            bus = self._buses[item.gpio] = ds18b20.Bus(OneWire(machine.Pin(chip.pin(item.gpio))))
         return ds18b20.Thermometer(item.channel, bus, item.rom)
 
     def _counter(self, unit, item):

@@ -2,10 +2,9 @@
 
 import asyncio
 
-import machine
 from micropython import const
 
-from andon_base import crumbs
+from andon_base import chip, crumbs
 
 # The loop turns many times a second; one that stands still for this long will not come back by itself.
 BITE_MS = 30000
@@ -42,7 +41,7 @@ class Watchdog:
 
     async def run(self):
         """Feed for ever, or until somebody is stuck: then the watchdog bites, and the next start can tell who it was."""
-        hardware = machine.WDT(timeout=BITE_MS)
+        hardware = chip.watchdog(BITE_MS)
         while True:
             name = self.stuck()
             if name is not None:

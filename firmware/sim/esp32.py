@@ -1,7 +1,11 @@
 """`esp32` on the unix port: the pulse counter unit (PCNT), counting edges of the register file."""
 
 import interrupts
+import machine
 import sim_parts
+
+if machine.family != "esp32":
+    raise ImportError("no module named 'esp32'")
 
 
 def __getattr__(name):

@@ -1,4 +1,4 @@
-"""`machine` of an ESP32 on the unix port: pins, pulse counter, watchdog and reset, acting on the register file."""
+"""`machine` of an ESP32 on the unix port (of an STM32: sim_stm32.py): pins, pulse counter, watchdog and reset, acting on the register file."""
 
 import sys
 import time
@@ -29,6 +29,9 @@ _PARTS = {
     "SoftSPI": "sim_spi",
     "UART": "sim_uart",
 }
+
+# Whose peripherals these are; sim_stm32.py changes it.
+family = "esp32"
 
 _cause = PWRON_RESET
 _id = b"\x00\x00\x00\x00\x00\x00"

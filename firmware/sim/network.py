@@ -1,4 +1,4 @@
-"""`network` on the unix port: a station that associates when the register file says Wi-Fi is within reach."""
+"""`network` on the unix port: Wi-Fi or a cable that work when the register file says that the network is within reach."""
 
 import registers
 
@@ -56,6 +56,50 @@ class WLAN:
     def ifconfig(self):
         """Address, mask, gateway, DNS."""
         return ("127.0.0.1", "255.0.0.0", "127.0.0.1", "127.0.0.1")
+
+
+class LAN:
+    """Ethernet interface; byte 8 of the register file is the cable. The host's own network carries the datagrams."""
+
+    def __init__(self, *_id, **_options):
+        self._active = False
+        self._dhcp = False
+        self._config = ("0.0.0.0", "255.255.255.0", "192.168.0.1", "8.8.8.8")  # noqa: S104 - what lwIP calls no address
+
+    def active(self, is_active=None):
+        """Switch the interface on or off, or ask."""
+        if is_active is not None:
+            self._active = bool(is_active)
+        return self._active
+
+    def isconnected(self):
+        """Whether the cable is in and there is an address."""
+        return self._active and registers.wifi_reachable() and self.ifconfig()[0] != "0.0.0.0"  # noqa: S104 - see above
+
+    def status(self):
+        """0 down, 1 link, 2 link without an address, 3 up."""
+        if not self._active or not registers.wifi_reachable():
+            return 0
+        return 3 if self.isconnected() else 2
+
+    def ifconfig(self, config=None):
+        """Set or get address, mask, gateway, name server."""
+        if config is not None:
+            self._config = tuple(config)
+            self._dhcp = False
+        if self._dhcp and registers.wifi_reachable():
+            return ("127.0.0.1", "255.0.0.0", "127.0.0.1", "127.0.0.1")
+        return self._config
+
+    def ipconfig(self, param=None, *, dhcp4=None):
+        """Switch DHCP on or off, or ask for `dhcp4`, `addr4`."""
+        if dhcp4 is not None:
+            self._dhcp = bool(dhcp4)
+            return None
+        return self._dhcp if param == "dhcp4" else self.ifconfig()[:2]
+
+    def config(self, *_args, **_options):
+        """Accept settings; there is nothing to set."""
 
 
 def hostname(name=None):

@@ -37,7 +37,7 @@ _WINDOW = const(128)
 _RAW_BANNER = const("raw REPL; CTRL-B to exit\r\n")
 _PASTE_BANNER = const("\r\npaste mode; Ctrl-C to cancel, Ctrl-D to finish\r\n=== ")
 
-_MACHINE = const("Andon emulated board with ESP32")
+_MACHINE = const("Andon emulated board with ")
 _BANNER = const('%s; %s\r\nType "help()" for more information.\r\n')
 _HERE = const('repl.py", line ')
 
@@ -336,7 +336,7 @@ class Repl:
 
 def serve(mode):
     """Do what a board does after power-on or a soft reset: boot.py, main.py unless in raw mode, then the REPL."""
-    console = Repl(mode, _BANNER % (sys.version.split("; ")[1], _MACHINE), machine.EXIT_RESET)
+    console = Repl(mode, _BANNER % (sys.version.split("; ")[1], _MACHINE + machine.family.upper()), machine.EXIT_RESET)
     # As in MicroPython's esp32/main.c: a boot.py that fails keeps main.py from running.
     ended = console.run_file("boot.py")
     if ended == OK and mode == FRIENDLY:

@@ -12,9 +12,9 @@ import vfs
 
 _USAGE = (
     "usage: board.py --flash FILE --registers FILE [--firmware DIR] [--hardware FILE] [--put LOCAL:REMOTE ...] "
-    "[--uart N=PATH ...] [--repl]"
+    "[--uart N=PATH ...] [--chip esp32|stm32] [--repl]"
 )
-_NAMES = ("--flash", "--registers", "--firmware", "--hardware", "--put", "--uart")
+_NAMES = ("--flash", "--registers", "--firmware", "--hardware", "--put", "--uart", "--chip")
 
 _STARTERS = ("board.py", "sim_board.py")
 # What a board's firmware imports by these names.
@@ -73,7 +73,7 @@ def _absolute(path):
 
 
 def _arguments(words):
-    options = {"--put": [], "--uart": [], "--repl": False}
+    options = {"--put": [], "--uart": [], "--repl": False, "--chip": "esp32"}
     position = 0
     while position < len(words):
         if words[position] == "--repl":
@@ -84,6 +84,8 @@ def _arguments(words):
             raise SystemExit(_USAGE)
         if words[position] in ("--put", "--uart"):
             options[words[position]].append(words[position + 1])
+        elif words[position] == "--chip":
+            options["--chip"] = words[position + 1]
         else:
             options[words[position]] = _absolute(words[position + 1])
         position += 2
@@ -142,6 +144,15 @@ def _map_rom(memory, flash):
     sys.modules["vfs"] = __import__("sim_vfs")
 
 
+def _boot_image(choice):
+    try:
+        _host.stat(choice)
+    except OSError:
+        return
+    # The bootloader has a choice to make.
+    __import__("sim_partition")
+
+
 def power_up(words, start, sim, memory, image):
     """Make the board ready to run boot.py.
 
@@ -155,17 +166,22 @@ def power_up(words, start, sim, memory, image):
     Returns:
         The mode in which the board's REPL starts, None for a board without one.
     """
-    global _start, _sim, _image
+    global _start, _sim, _image, _root
     _start, _sim, _image = start, sim, image
     options = _arguments(words)
     registers.attach(options["--registers"])
     for pair in options["--uart"]:
         number, _, path = pair.partition("=")
         machine.uarts[int(number)] = _host.open(_absolute(path), "r+b")
-    if memory is not None:
+    if options["--chip"] == "stm32":
+        __import__("sim_stm32").enter()
+    elif memory is not None:
         _map_rom(memory, options["--flash"])
     if options["--repl"]:
         _leave_host()
+    if options["--chip"] == "stm32":
+        # Flash has a folder of its own there, and "/" holds nothing else.
+        _root = "/flash"
     _mount(options["--flash"])
     if "--firmware" in options and not _exists(_root + "/main.py"):
         _install(options["--firmware"])
@@ -175,17 +191,11 @@ def power_up(words, start, sim, memory, image):
     machine.flash_image = options["--flash"], _host
     cause, mode = _last_cause(options["--flash"] + ".reset")
     machine.power_on(cause, hashlib.sha256(options["--flash"].encode()).digest()[:6])
-    try:
-        _host.stat(options["--flash"] + ".otadata")
-    except OSError:
-        pass
-    else:
-        # The bootloader has a choice to make.
-        __import__("sim_partition")
+    _boot_image(options["--flash"] + ".otadata")
     os.chdir(_root or "/")
     sys.path[:] = [_sim, "", ".frozen"]
     if not options["--repl"]:
         return None
-    sys.path[:] = ["", ".frozen", "/lib"]
+    sys.path[:] = ["", ".frozen", _root + "/lib"]
     sys.argv[:] = []
     return mode

@@ -18,6 +18,7 @@ WALL_LIMIT_S = 540
 ANDON = Path(sys.executable).with_name("andon")
 
 
+@pytest.mark.needs_capability("fleet")
 @pytest.mark.timeout(WALL_LIMIT_S + 30)
 def test_ten_kills_of_the_gateway() -> None:
     done = subprocess.run(

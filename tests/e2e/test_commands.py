@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from andon_workbench.cloud_api import IssuedCommand
     from andon_workbench.factory import Factory
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.needs_capability("fleet")]
 
 
 async def final(factory: Factory, issued: IssuedCommand, limit_s: float = 90.0) -> IssuedCommand:

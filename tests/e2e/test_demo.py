@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(450)
+pytestmark = [pytest.mark.timeout(450), pytest.mark.needs_capability("fleet")]
 
 ANDON = Path(sys.executable).with_name("andon")
 KEYS = {

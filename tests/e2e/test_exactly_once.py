@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from andon_workbench.factory import Factory
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.needs_capability("fleet")]
 
 
 async def readings_taken(factory: Factory, more: int, limit_s: float = 120.0) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from andon_workbench.factory import Factory
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.needs_capability("fleet")]
 
 ROBOT = "robot-1"
 

@@ -7,6 +7,7 @@ import socket
 import urllib.request
 from typing import TYPE_CHECKING
 
+import pytest
 from e2e.limits import START_LIMIT_S
 from e2e.test_exactly_once import assert_store_equals_ledger, readings_taken
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from andon_workbench.factory import Factory
+
+pytestmark = pytest.mark.needs_capability("fleet")
 
 _OSCORE = 9
 _REPLAYS = 20

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from andon_workbench.factory import Factory
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.needs_capability("fleet")]
 
 LIMIT_S = 120.0
 SETPOINT = 75.0  # no press reaches it by its own work

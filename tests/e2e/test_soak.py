@@ -18,6 +18,7 @@ NODES = 4
 ANDON = Path(sys.executable).with_name("andon")
 
 
+@pytest.mark.needs_capability("fleet")
 @pytest.mark.timeout(WALL_LIMIT_S + 30)
 def test_simulated_hour_fraction_with_cuts_outages_and_loss() -> None:
     require_part("cc", found=find_compiler() is not None, how="make deps-test")

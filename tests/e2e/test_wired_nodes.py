@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from andon_workbench.factory import Factory
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.needs_capability("fleet")]
 
 
 async def test_lost_bytes_and_noise(build: Callable[[FactoryPlan], Factory]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from firmware.micropython_vm import FIRMWARE, MICROPYTHON, SIM
 
-from andon_workbench.board import HEAP
+from andon_workbench.board import HEAPS
 from andon_workbench.emulated_parts import emulated_parts
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def board_config(gateway_port: int, **changes: Any) -> dict[str, Any]:
 class EmulatedBoard:
     """Starts, kills and starts again; the flash image stays."""
 
-    def __init__(self, folder: Path, registers: RegisterFile) -> None:
+    def __init__(self, folder: Path, registers: RegisterFile, chip: str = "esp32") -> None:
+        self._chip = chip
         self._folder = folder
         self._registers = registers
         self._process: subprocess.Popen[bytes] | None = None
@@ -80,7 +81,7 @@ class EmulatedBoard:
                 [
                     str(MICROPYTHON),
                     "-X",
-                    f"heapsize={HEAP}",
+                    f"heapsize={HEAPS[self._chip]}",
                     str(SIM / "board.py"),
                     "--flash",
                     str(self._folder / "flash.img"),
@@ -90,6 +91,8 @@ class EmulatedBoard:
                     str(parts.firmware),
                     "--hardware",
                     str(parts.hardware),
+                    "--chip",
+                    self._chip,
                     *(word for pair in put for word in ("--put", pair)),
                 ],
                 stdout=console,

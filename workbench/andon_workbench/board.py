@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 # Exit status of a board that called machine.reset() or whose watchdog bit.
 RESET_STATUS = 75
-# MicroPython's heap on every emulated board (docs/firmware.md, "Size, start and heap").
-HEAP = "176k"
+# MicroPython's heap on emulated boards (docs/firmware.md, "Size, start and heap"), by chip: only an ESP32 runs its applications in place.
+HEAPS = {"esp32": "176k", "stm32": "384k"}
 _CRASH_PAUSE_S = 1.0
 # Deadline of the watchdog in the register file, and the reset cause that such a reset has (docs/emulation.md). The board bites
 # itself when it can; the margin is for a host that is busy.
@@ -81,7 +81,7 @@ class Board:
     """Supervises one board process: restarts it after a reset or crash, until it is stopped.
 
     With a `line` the board has a console there (REPL); the port outlives resets and power cuts. A `blank` board comes without
-    the firmware.
+    the firmware. `chip` is whose peripherals it has: `esp32` or `stm32`.
     """
 
     def __init__(
@@ -90,7 +90,8 @@ class Board:
         files: BoardFiles,
         checkout: Checkout,
         *,
-        heap: str = HEAP,
+        heap: str | None = None,
+        chip: str = "esp32",
         line: SerialLine | None = None,
         blank: bool = False,
     ) -> None:
@@ -101,7 +102,8 @@ class Board:
         self.resets = 0
         self.crashes = 0
         self._checkout = checkout
-        self._heap = heap
+        self._heap = heap or HEAPS[chip]
+        self._chip = chip
         self._process: ChildProcess | None = None
         self._powered = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
@@ -123,6 +125,7 @@ class Board:
                 self.files.registers,
                 *(() if self._blank else ("--firmware", parts.firmware)),
                 *(() if parts.hardware is None else ("--hardware", parts.hardware)),
+                *(() if self._chip == "esp32" else ("--chip", self._chip)),
                 *puts,
                 *uarts,
                 *(() if self.line is None else ("--repl",)),

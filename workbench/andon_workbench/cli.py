@@ -20,6 +20,7 @@ from andon_workbench.errors import WorkbenchError
 from andon_workbench.faults.udp_proxy import Impairment
 from andon_workbench.node.cli import app as node_app
 from andon_workbench.plan import MAX_NODES, FactoryPlan
+from andon_workbench.rungs.cli import app as board_app
 from andon_workbench.simulate import SimulateOptions, run_simulation
 from andon_workbench.soak import fast_clock
 from andon_workbench.soak.plan import SAMPLE_S, SPEED, SoakOptions
@@ -46,6 +47,7 @@ app = typer.Typer(
 
 
 app.add_typer(node_app, name="node")
+app.add_typer(board_app, name="board")
 
 
 class Store(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from andon_workbench.ports import LOOPBACK
 from andon_workbench.world.kinds import KINDS, MachineKind
 from andon_workbench.world.runner import STEP_S
 from andon_workbench.world.sensor_faults import FaultRates
@@ -51,6 +52,7 @@ class FactoryPlan:
     node's configuration, `world_step_s` is the world's step, `patience` by how much slower than usual processes may be before
     they count as broken. Without `keys` the nodes speak openly and the gateway allows it. With `gates` there is a TCP proxy
     between gateway and cloud, and between cloud and InfluxDB. `site_key` is the public key that cloud and nodes check bundles with, 64 hexadecimal digits.
+    `coap_bind` is the address that the gateway listens on for nodes outside this machine.
     """
 
     nodes: int = 6
@@ -70,6 +72,7 @@ class FactoryPlan:
     keys: bool = True
     gates: bool = False
     site_key: str | None = None
+    coap_bind: str = LOOPBACK
 
     @property
     def places(self) -> list[Place]:

@@ -38,6 +38,8 @@ _EDGE_BASE, _EDGE_SIZE = 65536, 2048
 _SPI_BASE, _SPI_SIZE = 5632, 64
 _SPI_LOG_BASE = 163_840
 _MAX31855 = 1
+_I2C_BASE, _I2C_SIZE = 5120, 64
+_SI7021, _SI7021_ADDRESS = 3, 0x40
 _U32 = 0xFFFF_FFFF
 _LOG_RECORD = struct.Struct("<QhBBI")
 _SPI_RECORD = struct.Struct("<QII")
@@ -288,6 +290,18 @@ class RegisterFile:
     def disconnect_thermocouple(self, device: int) -> None:
         """Unplug the chip: the line reads as ones."""
         self._map[_spi(device) + 3] = 0
+
+    # --- hygrometers on I2C -------------------------------------------------------------------------------------------
+
+    def place_si7021(self, device: int, *, sda: int) -> None:
+        """Wire an Si7021 to the I2C bus whose data pin is `sda`."""
+        base = _I2C_BASE + device * _I2C_SIZE
+        self._map[base + 1 : base + 4] = bytes([sda, _SI7021_ADDRESS, 1])
+        self._map[base] = _SI7021
+
+    def set_si7021(self, device: int, *, temperature_word: int, humidity_word: int) -> None:
+        """Set the two 16-bit words that it measures next."""
+        self._u32[(_I2C_BASE + device * _I2C_SIZE + 4) // 4] = humidity_word << 16 | temperature_word
 
     def new_thermocouple_reads(self, device: int) -> Iterator[ThermocoupleRead]:
         """The words delivered since the last call, oldest first.

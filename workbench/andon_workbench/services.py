@@ -161,7 +161,7 @@ id = "{self._gateway}"
 state_dir = "{self.state_folder.as_posix()}"
 
 [coap]
-bind = "{LOOPBACK}"
+bind = "{self._plan.coap_bind}"
 port = {self._port("coap", self._plan.coap_port)}
 {unprotected}
 [http]

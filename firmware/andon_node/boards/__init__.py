@@ -1,6 +1,6 @@
 """Pin maps of the boards: names printed on the enclosure -> GPIO numbers."""
 
-NAMES = ("esp32-devkit", "esp32-s3", "esp32-c3")
+NAMES = ("esp32-devkit", "esp32-s3", "esp32-c3", "nucleo-f429zi")
 
 
 def load(name):

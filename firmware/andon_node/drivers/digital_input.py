@@ -6,6 +6,7 @@ import time
 from machine import Pin
 from micropython import const
 
+from andon_base import chip
 from andon_node.drivers import OK
 
 _POLL_MS = const(10)
@@ -38,7 +39,7 @@ class DigitalInput:
         self.name = "input/%d" % channel
         self.fault = OK
         self._active = 1 if active_high else 0
-        self._pin = Pin(gpio, Pin.IN, {"none": -1, "up": Pin.PULL_UP, "down": Pin.PULL_DOWN}[pull])
+        self._pin = Pin(chip.pin(gpio), Pin.IN, {"none": None, "up": Pin.PULL_UP, "down": Pin.PULL_DOWN}[pull])  # type: ignore[arg-type]  # None is no resistor; the stub does not know it
         self._settled = Settled(self._pin.value(), debounce_ms, time.ticks_ms())
 
     def prepare(self):

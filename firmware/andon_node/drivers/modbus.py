@@ -6,6 +6,7 @@ import time
 
 from micropython import const
 
+from andon_base import chip
 from andon_node.drivers import CRC, OK
 from andon_node.drivers.quantities import UNITS
 
@@ -222,7 +223,7 @@ def names(chosen):
 
 def open_driver(chosen, shared):
     """Take the UART."""
-    from machine import UART, Pin
+    from machine import Pin
 
     number, baud, parity, (tx, rx), de, unit, poll_ms, timeout_ms, registers = chosen
     key = ("uart", number)
@@ -230,8 +231,6 @@ def open_driver(chosen, shared):
         # No parity means two stop bits: a character always has 11 bits [serial line 2.5.1].
         stop = 2 if parity == "none" else 1
         bit = {"none": None, "even": 0, "odd": 1}[parity]
-        uart = UART(number, baud, bits=8, parity=bit, stop=stop)
-        if tx is not None:
-            uart.init(baud, bits=8, parity=bit, stop=stop, tx=Pin(tx), rx=Pin(rx))
-        shared[key] = Bus(uart, None if de is None else Pin(de, Pin.OUT, value=0), baud)
+        uart = chip.uart(number, baud, tx, rx, bits=8, parity=bit, stop=stop)
+        shared[key] = Bus(uart, None if de is None else Pin(chip.pin(de), Pin.OUT, value=0), baud)
     return Meter(shared[key], unit, [Register(register) for register in registers], poll_ms, timeout_ms)

@@ -5,6 +5,7 @@ import time
 from machine import Pin
 from micropython import const
 
+from andon_base import chip
 from andon_node.drivers import OK
 
 # What the ESP32's glitch filter can do at most: 1023 periods of its 80 MHz clock.
@@ -65,7 +66,7 @@ class ContactCounter(Counter):
 
     def __init__(self, channel, gpio, active_high, debounce_ms):
         super().__init__(channel)
-        self._pin = Pin(gpio, Pin.IN)
+        self._pin = Pin(chip.pin(gpio), Pin.IN)
         self._debouncer = Debouncer(1 if active_high else 0, debounce_ms * 1000, time.ticks_us())
         self._pin.irq(self._on_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
 
@@ -86,7 +87,7 @@ class HardwareCounter(Counter):
 
         super().__init__(channel)
         edge = Unit.RISING if active_high else Unit.FALLING
-        self._counter = Unit(unit, Pin(gpio, Pin.IN), edge=edge, filter_ns=_FILTER_NS)
+        self._counter = Unit(unit, Pin(chip.pin(gpio), Pin.IN), edge=edge, filter_ns=_FILTER_NS)
 
     def total(self):
         """Pulses since the start; MicroPython carries the hardware's 16 bits on."""
@@ -100,7 +101,7 @@ class UnitCounter(Counter):
         from esp32 import PCNT
 
         super().__init__(channel)
-        self._unit = PCNT(unit, pin=Pin(gpio, Pin.IN), filter=_FILTER_CLOCKS, max=_PCNT_LIMIT)
+        self._unit = PCNT(unit, pin=Pin(chip.pin(gpio), Pin.IN), filter=_FILTER_CLOCKS, max=_PCNT_LIMIT)
         if active_high:
             self._unit.init(rising=PCNT.INCREMENT)
         else:

@@ -5,6 +5,8 @@ import asyncio
 from machine import Pin
 from micropython import const
 
+from andon_base import chip
+
 # A relay's contact follows its coil within about 10 ms; what takes longer than this does not follow.
 _FOLLOW_MS = const(100)
 _POLL_MS = const(2)
@@ -35,8 +37,8 @@ class Relay:
         self._held = None
         self.tripped = False
         # The level comes with the set-up, so the output never shows the wrong one in between.
-        self._coil = Pin(item.gpio, Pin.OUT, value=self._level(item.safe))
-        self._contact = None if item.contact_gpio is None else Pin(item.contact_gpio, Pin.IN)
+        self._coil = Pin(chip.pin(item.gpio), Pin.OUT, value=self._level(item.safe))
+        self._contact = None if item.contact_gpio is None else Pin(chip.pin(item.contact_gpio), Pin.IN)
         self._contact_active_high = item.contact_active_high
 
     def _level(self, state):

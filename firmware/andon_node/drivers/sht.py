@@ -3,10 +3,12 @@
 Data sheets: SHT3x-DIS (sections 4.3, 4.12, 4.13) and SHT4x (sections 4.4 to 4.6).
 """
 
+from andon_base import chip
 from andon_node.drivers import ABSENT, CRC, OK
 
-# One measurement at high repeatability, without clock stretching: command, longest duration in ms.
-_MEASURE = {"sht3x": (b"\x24\x00", 16), "sht4x": (b"\xfd", 10)}
+# One measurement at high repeatability, without clock stretching: command, longest duration in ms (15.5 and 8.3) and one
+# more, by which a sleep in ticks of a millisecond may be shorter.
+_MEASURE = {"sht3x": (b"\x24\x00", 17), "sht4x": (b"\xfd", 10)}
 
 
 def crc8(data):
@@ -97,5 +99,5 @@ def open_driver(chosen, shared):
     channel, sda, scl, address, kind = chosen
     key = ("i2c", sda, scl)
     if key not in shared:
-        shared[key] = SoftI2C(scl=Pin(scl), sda=Pin(sda), freq=100000)
+        shared[key] = SoftI2C(scl=Pin(chip.pin(scl)), sda=Pin(chip.pin(sda)), freq=100000)
     return Hygrometer(channel, shared[key], address, kind)

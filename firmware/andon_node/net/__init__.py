@@ -1,1 +1,1 @@
-"""Wi-Fi and UDP."""
+"""Links: Wi-Fi, Ethernet, a serial wire."""

@@ -1,4 +1,4 @@
-"""The way to the gateway, Wi-Fi or a wire; only the chosen one is loaded.
+"""The way to the gateway, Wi-Fi, Ethernet or a serial wire; only the chosen one is loaded.
 
 A link has
 
@@ -16,6 +16,10 @@ def open_link(settings):
         from andon_node.net.serial_link import SerialLink
 
         return SerialLink(settings.uart, settings.baud, settings.tx, settings.rx)
+    if settings.link == "lan":
+        from andon_node.net.lan import LanLink
+
+        return LanLink(settings)
     from andon_node.net.wifi import WifiLink
 
     return WifiLink(settings)

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from machine import UART, Pin
 from micropython import const
 
+from andon_base import chip
 from andon_node.net import slipmux
 
 # A CoAP message of at most 1,024 bytes of payload and its header [RFC 7252 4.6: 1152].
@@ -55,9 +55,7 @@ class SerialLink:
 
     def __init__(self, uart, baud, tx, rx):
         # The send buffer holds a whole frame with every byte escaped, so that sending does not block the relays.
-        port = UART(uart, baud, rxbuf=_RX_BUFFER, txbuf=2 * MAX_DATAGRAM + 8)
-        if tx is not None:
-            port.init(baud, tx=Pin(tx), rx=Pin(rx))
+        port = chip.uart(uart, baud, tx, rx, rxbuf=_RX_BUFFER, txbuf=2 * MAX_DATAGRAM + 8)
         self.datagrams = SerialDatagrams(port)
 
     def gateway_address(self):

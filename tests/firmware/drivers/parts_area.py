@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from firmware.register_file import RegisterFile
 
-SHT3X, SHT4X = 1, 2
+SHT3X, SHT4X, SI7021 = 1, 2, 3
 MAX31855 = 1
 
 

@@ -83,7 +83,7 @@ def test_serial_needs_neither_wifi_nor_address(vm: LineVm) -> None:
         ([{**METER, "tx": "GPIO14"}], {}, "sensors[0].rx: expected both tx and rx, or neither"),
         ([{**DOOR, "colour": 1}], {}, "sensors[0].colour: no such key"),
         ([{"channel": 1}], {}, "sensors[0].driver: expected one of"),
-        ([], {"link": {"kind": "pigeon"}}, "link.kind: expected one of wifi, serial"),
+        ([], {"link": {"kind": "pigeon"}}, "link.kind: expected one of wifi, lan, serial"),
         ([], {"link": {"kind": "serial", "baud": 5}}, "link.baud: expected a whole number from 9600 to 3000000"),
     ],
 )  # fmt: skip

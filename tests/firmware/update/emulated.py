@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from firmware.update.vm import FIRMWARE, SITE_KEY, SITE_KEY_HEX
 
-from andon_workbench.board import HEAP
+from andon_workbench.board import HEAPS
 from andon_workbench.bundle.build import compile_package
 from andon_workbench.bundle.format import Bundle
 from andon_workbench.bundle.keys import sign
@@ -92,7 +92,9 @@ class EmulatedBoard:
         bites: How often the watchdog had to kill a board that hung.
     """
 
-    def __init__(self, folder: Path, firmware: Path, gateway_port: int, coap_port: int, *, heap: str = HEAP) -> None:
+    def __init__(
+        self, folder: Path, firmware: Path, gateway_port: int, coap_port: int, *, heap: str = HEAPS["esp32"]
+    ) -> None:
         self.folder = folder
         self.port = coap_port
         self.resets = 0

@@ -129,7 +129,7 @@ def stage_config(board: BoardLink, document: dict[str, Any], firmware: Path) -> 
         ConfigRefusedError: the validator's line; nothing was changed.
     """
     data = render(document)
-    board.run('import os\nos.chdir("/")')
+    board.run("import os\nos.chdir(_andon_root)")
     board.write(_CANDIDATE, data)
     try:
         check_on_board(board, _CANDIDATE, data, firmware)

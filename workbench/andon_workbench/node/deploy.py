@@ -37,12 +37,12 @@ def _andon_walk(folder):
     for name, kind, *_ in os.ilistdir(folder):
         (_andon_walk if kind == 0x4000 else _andon_hash)(folder + "/" + name)
 def _andon_list(folders, files):
-    for name, kind, *_ in os.ilistdir("/"):
+    for name, kind, *_ in os.ilistdir(_andon_root):
         if kind == 0x4000 and name in folders:
             _andon_walk(name)
         elif kind != 0x4000 and name in files:
             _andon_hash(name)
-os.chdir("/")
+os.chdir(_andon_root)
 """
 
 # Moves the staged files to their places and removes what is no longer part of the firmware. A slot that an update over the
@@ -185,7 +185,7 @@ def _require_equal(found: Mapping[str, bytes], wanted: Mapping[str, bytes]) -> N
 def _clear_stage(board: BoardLink) -> None:
     board.run(f"""\
 import os
-os.chdir("/")
+os.chdir(_andon_root)
 try:
     for _name in os.listdir({_STAGE!r}):
         os.remove({_STAGE!r} + "/" + _name)
@@ -196,7 +196,7 @@ except OSError:
 
 
 def _require_room(board: BoardLink, needed: int) -> None:
-    block, free = board.evaluate("(lambda s: (s[0], s[3]))(__import__('os').statvfs('/'))")
+    block, free = board.evaluate("(lambda s: (s[0], s[3]))(__import__('os').statvfs(_andon_root))")
     if block * free < needed + _SPARE_BYTES:
         raise NodeError(
             f"the board's flash has {block * free:,} bytes free, {needed + _SPARE_BYTES:,} are needed; "

@@ -53,21 +53,31 @@ def _andon_network():
     with open("config.json") as file:
         settings = json.load(file)
     found = {}
-    if settings.get("link", {}).get("kind", "wifi") == "wifi":
-        station = network.WLAN(network.WLAN.IF_STA)
-        station.active(True)
-        if not station.isconnected():
-            station.connect(settings["wifi"]["ssid"], settings["wifi"].get("password", ""))
+    kind = settings.get("link", {}).get("kind", "wifi")
+    if kind != "serial":
+        if kind == "lan":
+            from andon_node import config
+            from andon_node.net.lan import LanLink
+            lan = LanLink(config.load("config.json"))
+            lan.datagrams.close()
+            lan.bring_up()
+            station = lan.nic
+        else:
+            station = network.WLAN(network.WLAN.IF_STA)
+            station.active(True)
+            if not station.isconnected():
+                station.connect(settings["wifi"]["ssid"], settings["wifi"].get("password", ""))
         for _ in range(30):
             if station.isconnected():
                 break
             _andon_feed()
             print(".", end="")
             time.sleep_ms(500)
-        found["wifi"] = station.isconnected()
+        found[kind] = station.isconnected()
         if not station.isconnected():
             return found
-        found["rssi"] = station.status("rssi")
+        if kind == "wifi":
+            found["rssi"] = station.status("rssi")
         found["address"] = station.ifconfig()[0]
         host, port = settings["gateway"]["host"], settings["gateway"].get("port", 5683)
         try:
@@ -206,7 +216,7 @@ def _memory(board: BoardLink, result: Examination) -> None:
 
 
 def _flash(board: BoardLink, result: Examination) -> None:
-    size, blocks, free = board.evaluate("(lambda s: (s[0], s[2], s[3]))(__import__('os').statvfs('/'))")
+    size, blocks, free = board.evaluate("(lambda s: (s[0], s[2], s[3]))(__import__('os').statvfs(_andon_root))")
     result.expect(
         "flash",
         f"{size * free:,} of {size * blocks:,} bytes free",
@@ -265,6 +275,13 @@ def _network(board: BoardLink, result: Examination) -> dict[str, Any]:
     answer = board.run("print(json.dumps(_andon_network()))")
     now = time.time()
     found: dict[str, Any] = json.loads(answer[answer.index("{") :])
+    if "lan" in found:
+        words = f"address {found['address']}" if found["lan"] else "no connection in 15 s"
+        advice = "is the cable in, does the network give addresses (DHCP), or lan.address: andon node config get lan"
+        result.expect("Ethernet", words, good=found["lan"], advice=advice)
+        if found["lan"]:
+            _gateway(result, found, now)
+        return found if found["lan"] else {}
     if "wifi" not in found:
         result.note("network", Verdict.SKIPPED, "the node is on a serial line")
         return {}

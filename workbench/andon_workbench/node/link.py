@@ -36,18 +36,28 @@ _HASH_CHUNK: Final = 1024
 _QUOTE: Final = 80
 
 # A board whose tool went away must not stay at its prompt: the watchdog takes it back to measuring. It is fed with every
-# file and every question. Boards without a watchdog go on without.
-_WATCHDOG_MS: Final = 120_000
+# file and every question. An STM32's watchdog waits half a minute at most, and once armed it cannot be stopped. Boards
+# without a watchdog go on without.
+_WATCHDOG_MS: Final = (120_000, 30_000)
+# An STM32's files are below /flash, and it starts there; an ESP32's are below /.
 _HOLD: Final = f"""\
-import machine
+import machine, os
+_andon_root = "/flash" if os.getcwd().startswith("/flash") else "/"
 try:
     machine.Timer(0).deinit()
 except Exception:
-    pass
-try:
-    _andon_watchdog = machine.WDT(timeout={_WATCHDOG_MS})
-except Exception:
-    _andon_watchdog = None
+    try:
+        from andon_base import chip
+        chip.stop_feeding()
+    except Exception:
+        pass
+_andon_watchdog = None
+for _andon_ms in {_WATCHDOG_MS}:
+    try:
+        _andon_watchdog = machine.WDT(timeout=_andon_ms)
+        break
+    except Exception:
+        pass
 def _andon_feed():
     if _andon_watchdog:
         _andon_watchdog.feed()

@@ -1,0 +1,231 @@
+"""Parts of the firmware on the board of the rung, driven over its console: the same questions on every rung."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+from e2e.board_tools import prompt, put_parts
+
+from andon_workbench.node.link import BoardLink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from andon_workbench.factory import Factory
+    from andon_workbench.rungs.bench import Bench
+
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.needs_capability("console"),
+]
+
+OPEN_THERMOMETER = """
+import time
+def open_thermometer():
+    if settings.sensors:
+        return settings.sensors[0].open({})
+    from machine import Pin
+    from onewire import OneWire
+    from andon_base import chip
+    from andon_node.drivers import ds18b20
+    item = settings.temperature[0]
+    return ds18b20.Thermometer(item.channel, ds18b20.Bus(OneWire(Pin(chip.pin(item.gpio)))), item.rom)
+thermometer = open_thermometer()
+def measure():
+    time.sleep_ms(thermometer.prepare() + 1)
+    return tuple(thermometer.read()), thermometer.fault
+"""
+OPEN_COUNTER = """
+from andon_node.drivers.pulse import ContactCounter
+item = settings.cycles[0]
+counter = ContactCounter(item.channel, item.gpio, item.active_high, item.debounce_ms)
+"""
+OPEN_RELAY = """
+import asyncio
+from andon_node.clock import Clock
+from andon_node.drivers.relay import Relay
+relay = Relay(settings.relays[0], Clock())
+"""
+ASK_GATEWAY = """
+import asyncio
+from andon_node.coap import message as coap
+from andon_node.coap.endpoint import Endpoint
+from andon_node.net.link import open_link
+link = open_link(settings)
+endpoint = Endpoint(link.datagrams, None)
+async def ask():
+    tasks = [asyncio.create_task(link.run()), asyncio.create_task(endpoint.serve())]
+    try:
+        for _ in range(60):
+            if link.connected():
+                break
+            # A tool gives a board up that says nothing for ten seconds.
+            print(".")
+            await asyncio.sleep(1)
+        answer = await endpoint.request(link.gateway_address(), coap.GET, [(coap.URI_PATH, b".well-known"), (coap.URI_PATH, b"core")])
+        return answer.code
+    finally:
+        for task in tasks:
+            task.cancel()
+"""
+
+
+def config(bench: Bench, gateway: tuple[str, int] = ("127.0.0.1", 5683)) -> bytes:
+    host, port = gateway
+    document = {"version": 1, "node": "board-1", **bench.template, "gateway": {"host": host, "port": port}}
+    return json.dumps(document).encode()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def prepared(bench: Bench) -> Bench:
+    """The rung's board with the firmware's parts on it."""
+    await asyncio.to_thread(put_parts, bench.port, config(bench))
+    return bench
+
+
+async def at_prompt(bench: Bench, work: Callable[[BoardLink], Any]) -> Any:
+    def enter() -> Any:
+        with prompt(bench.port) as board:
+            return work(board)
+
+    return await asyncio.to_thread(enter)
+
+
+async def test_file_arrives_whole_and_survives_a_reset(prepared: Bench) -> None:
+    data = os.urandom(6000)
+
+    def write_and_read_back() -> bytes:
+        with BoardLink(prepared.port) as board:
+            board.write("some.bin", data)
+        with BoardLink(prepared.port, attempts=30) as board:
+            found = board.read("some.bin")
+            board.run("import os\nos.remove('some.bin')")
+            return found
+
+    assert await asyncio.to_thread(write_and_read_back) == data
+
+
+@pytest.mark.needs_capability("sensor")
+async def test_driver_measures_what_the_sensor_has(prepared: Bench) -> None:
+    def measure(board: BoardLink) -> Any:
+        return board.evaluate("measure()")
+
+    def opened(board: BoardLink) -> Any:
+        board.run(OPEN_THERMOMETER)
+        return measure(board)
+
+    for celsius in (21.5, -9.75, 84.0):
+        await prepared.set_temperature(celsius)
+        readings, fault = await at_prompt(prepared, opened)
+        assert fault == "ok"
+        assert readings[0][:2] == ("temperature/0", "Cel")
+        # A DS18B20 has steps of 1/16 degC, an Si7021 of 0.01.
+        assert readings[0][2] == pytest.approx(celsius, abs=0.04)
+
+
+@pytest.mark.needs_capability("cycles")
+async def test_driver_counts_every_press(prepared: Bench) -> None:
+    ready, pressed = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def count(board: BoardLink) -> Any:
+        board.run(OPEN_COUNTER)
+        before = board.evaluate("counter.total()")
+        loop.call_soon_threadsafe(ready.set)
+        asyncio.run_coroutine_threadsafe(pressed.wait(), loop).result()
+        return board.evaluate("counter.total()") - before
+
+    counting = asyncio.create_task(at_prompt(prepared, count))
+    await asyncio.wait({counting, waiting := asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not counting.done():
+        await prepared.press(7)
+    pressed.set()
+    assert await counting == 7
+
+
+@pytest.mark.needs_capability("outputs")
+async def test_driver_switches_the_output_and_makes_it_safe(prepared: Bench) -> None:
+    seen: list[bool] = []
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        seen.append(asyncio.run_coroutine_threadsafe(prepared.relay(), loop).result())
+
+    def switch(board: BoardLink) -> Any:
+        board.run(OPEN_RELAY)
+        look()
+        follows = board.evaluate("asyncio.run(relay.switch(True, 60))")
+        look()
+        board.run("relay.make_safe()")
+        look()
+        return follows
+
+    assert await at_prompt(prepared, switch) is True
+    assert seen == [False, True, False]
+
+
+@pytest.mark.needs_capability("network")
+async def test_link_and_coap_reach_the_gateway(prepared: Bench, hall: Factory) -> None:
+    def ask(port: str) -> Any:
+        with BoardLink(port, attempts=30) as board:
+            board.write("config.json", config(prepared, hall.gateway.address("coap")))
+        with prompt(port) as board:
+            board.run(ASK_GATEWAY)
+            # The link says on the console how it goes; the answer is the last line.
+            return int(board.run("print(asyncio.run(ask()))").splitlines()[-1])
+
+    # 2.05 Content [RFC 7252 5.9.1.5].
+    assert await asyncio.to_thread(ask, prepared.port) == 0x45
+
+
+@pytest.mark.needs_capability("power_cut")
+async def test_files_on_flash_outlive_a_power_cut(prepared: Bench) -> None:
+    data = os.urandom(2000)
+
+    def write() -> None:
+        with BoardLink(prepared.port, restart=False) as board:
+            board.write("kept.bin", data)
+            board.run("import os\nos.sync() if hasattr(os, 'sync') else None")
+
+    def read() -> bytes:
+        with BoardLink(prepared.port, attempts=30) as board:
+            return board.read("kept.bin")
+
+    await asyncio.to_thread(write)
+    await prepared.power_cut()
+    await prepared.power_on()
+    assert await asyncio.to_thread(read) == data
+
+
+@pytest.mark.needs_capability("reset_cause")
+async def test_watchdog_bites_and_its_reset_is_told(prepared: Bench) -> None:
+    # A tool's soft reset hides the cause of the reset before it: boot.py notes each.
+    note = b"import machine\nwith open('causes', 'a') as file:\n    file.write('%d ' % machine.reset_cause())\n"
+    starve = "import time\nfrom andon_base import chip\nchip.watchdog(500)\nwhile True:\n    time.sleep_ms(10)"
+
+    def bite() -> int:
+        with BoardLink(prepared.port, restart=False) as board:
+            board.write("boot.py", note)
+            wanted = int(board.evaluate("__import__('machine').WDT_RESET"))
+            board._transport.exec_raw_no_follow(starve)
+            board._transport.in_raw_repl = False
+            # The prompt of the board that has started anew; a tool that came earlier would interrupt the loop.
+            heard = board._listen(60, b">>> ")
+        assert heard.endswith(b">>> "), heard
+        return wanted
+
+    def causes() -> list[int]:
+        with BoardLink(prepared.port, attempts=30) as board:
+            found = [int(word) for word in board.read("causes").split()] if board.exists("causes") else []
+            board.run("import os\nos.remove('boot.py')")
+            return found
+
+    wanted = await asyncio.to_thread(bite)
+    assert wanted in await asyncio.to_thread(causes)
