@@ -101,6 +101,9 @@ def test_restarts_and_failures_leave_no_trace(
         elif step == "forget":
             for disk in (troubled, calm):
                 disk.spool.forget_node("a")
+                disk.database.run(lambda _connection: None).result(
+                    60
+                )  # committed, before a later step makes commits fail
         else:
             assert troubled.append(packs) == calm.append(packs)
     assert troubled.rows() == calm.rows()
