@@ -19,6 +19,7 @@ from aiocoap import Message  # type: ignore[import-untyped]  # aiocoap ships no 
 from aiocoap.numbers.codes import Code  # type: ignore[import-untyped]  # same
 from aiocoap.transports.udp6 import UDP6EndpointAddress  # type: ignore[import-untyped]  # same
 
+from andon_gateway.bucket import Bucket
 from andon_gateway.errors import GatewayError
 from andon_gateway.nodes import Address
 
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 RECEIVE_BUFFER_BYTES: Final = 4 << 20
 MOST_AT_ONCE: Final = 128
 """Datagrams per wake-up; others of the event loop have their turn in between."""
+TOLD_PER_S: Final = 0.1
+TOLD_AT_ONCE: Final = 10.0
+"""Tracebacks of our own faults: a datagram that provokes one must not fill the disk."""
 _DATAGRAM_BYTES: Final = 4096
 _ANCILLARY_BYTES: Final = 128
 _MSG_ERRQUEUE: Final = 0x2000  # linux/socket.h
@@ -115,6 +119,7 @@ class CoapSocket:
         self._wakeups = 0
         self._errors_wait = False
         self._unicast: dict[bytes, bool] = {}
+        self._told = Bucket(TOLD_PER_S, TOLD_AT_ONCE)
         # The kernel's default holds some 150 packs, less than nodes send while a group is written; it takes as much as it may.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         # An event loop may stop watching a descriptor that reports an error (uvloop does); one that watches another epoll sees no errors.
@@ -170,16 +175,29 @@ class CoapSocket:
                 received += 1
                 continue
             received += 1
-            try:
-                if not self._to_us(ancillary) or not self._fast.take(data, ancillary, address):
-                    self._inside.datagram(data, ancillary, flags, address)
-            except Exception as error:  # noqa: BLE001 -- whatever a datagram does, the next one is served
-                self._fast.counts.malformed += 1
-                log.debug("a datagram of %s cannot be handled: %r", address[:2], error)
+            if not self._taken(data, ancillary, address):
+                self._leave(data, ancillary, flags, address)
         self._fast.end(time.monotonic())
         self._wakeups += 1
         if self._errors_wait or not received or self._wakeups % _ERRORS_EVERY == 0:
             self._read_errors()
+
+    def _taken(self, data: bytes, ancillary: Ancillary, address: SocketAddress) -> bool:
+        """Whether the fast path has handled a datagram; one that it fails on is dropped, and the next one is served."""
+        try:
+            return self._to_us(ancillary) and self._fast.take(data, ancillary, address)
+        except Exception:
+            if self._told.take():
+                log.exception("a datagram of %s:%d failed unexpectedly", *address[:2])
+            return True
+
+    def _leave(self, data: bytes, ancillary: Any, flags: int, address: SocketAddress) -> None:
+        """Give a datagram to aiocoap, which raises on some that are no CoAP."""
+        try:
+            self._inside.datagram(data, ancillary, flags, address)
+        except Exception as error:  # noqa: BLE001 -- whatever a datagram does, the next one is served
+            self._fast.counts.malformed += 1
+            log.debug("a datagram of %s cannot be handled: %r", address[:2], error)
 
     def _to_us(self, ancillary: Ancillary) -> bool:
         """Whether the datagram was sent to one address and not to a group; requests to groups are answered by other rules (RFC 7252 8)."""

@@ -27,5 +27,9 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("httpx", "httpcore", "coap-server", "coap", "urllib3", "uvicorn"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+    chosen = logging.getLogger().level
+    for noisy in ("httpx", "httpcore", "urllib3", "uvicorn"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, chosen))
+    # aiocoap warns of each datagram that it cannot read: whoever sends them must not fill the disk. The metrics count them.
+    for flooding in ("coap-server", "coap"):
+        logging.getLogger(flooding).setLevel(max(logging.ERROR, chosen))
