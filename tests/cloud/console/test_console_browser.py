@@ -169,6 +169,8 @@ def test_a_confirmed_switch_becomes_a_command_and_its_way_is_shown(page: Page, f
 def test_closing_a_relay_warns_of_people_in_the_machine(page: Page, factory: Factory) -> None:
     factory.seat("moulder-3", closed=False)
     page.goto("/")
+    # The page may have been drawn just before the change: the dialog is about what the tile shows.
+    expect(tile(page, "Moulder 3", "Stopped")).to_be_visible()
     dialog = ask(page, "Moulder 3")
     expect(dialog).to_contain_text("Close relay 0 of Moulder 3?")
     expect(dialog).to_contain_text("Make sure that nobody is in the machine")
