@@ -17,16 +17,16 @@ from typing import Any
 
 import cbor2
 
-from andon_gateway.access import AccessPolicy
-from andon_gateway.aggregator import Aggregator
-from andon_gateway.assets import AssetsEvent, AssetTable
-from andon_gateway.database import GroupCommit, open_reader
-from andon_gateway.intake import Answer, Outcome, TelemetryIntake
-from andon_gateway.node_gate import GateLimits, NodeGate
-from andon_gateway.nodes import Address, NodeTable
-from andon_gateway.oscore_keys import KeyRing
-from andon_gateway.spool import Spool
-from andon_gateway.windows import AggregateRule, rules_by_name
+from andon_gateway.nodes.gate import GateLimits, NodeGate
+from andon_gateway.nodes.table import Address, NodeTable
+from andon_gateway.security.access import AccessPolicy
+from andon_gateway.security.oscore_keys import KeyRing
+from andon_gateway.spool.aggregator import Aggregator
+from andon_gateway.spool.database import GroupCommit, open_reader
+from andon_gateway.spool.intake import Answer, Outcome, TelemetryIntake
+from andon_gateway.spool.spool import Spool
+from andon_gateway.spool.windows import AggregateRule, rules_by_name
+from andon_gateway.uplink.assets import AssetsEvent, AssetTable
 
 NODES = 50
 AT_ONCE = 400

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from andon_gateway.oscore import ECHO_BYTES, Credential, SecurityContext
+from andon_gateway.security.oscore import ECHO_BYTES, Credential, SecurityContext
 from bench.gateway.load import CHANGED, LoadError
 from bench.gateway.packs import PATH_T_112, coap_request
 
 if TYPE_CHECKING:
     import socket
 
-    from andon_gateway.oscore import Binding
+    from andon_gateway.security.oscore import Binding
 
 _POST: Final = b"\x02"
 _ACK: Final = b"\x60\x00"

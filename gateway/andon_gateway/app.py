@@ -13,49 +13,49 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from andon_gateway.access import AccessPolicy
-from andon_gateway.aggregator import Aggregator
-from andon_gateway.assets import AssetTable
-from andon_gateway.bundles import BundleFolder
-from andon_gateway.cloud import CloudChannel, Quarantine, StreamTimeouts
-from andon_gateway.cloud_reports import CloudReports
-from andon_gateway.coap import CoapEndpoint
-from andon_gateway.coap_resources import build_site, now_ms
-from andon_gateway.commands import CommandStore
-from andon_gateway.database import CommitLimits, GroupCommit
+from andon_gateway.cloud.reports import CloudReports
+from andon_gateway.cloud.stream import CloudChannel, Quarantine, StreamTimeouts
+from andon_gateway.coap.fast_path import FastCounts
+from andon_gateway.coap.metrics import DatagramCollector
+from andon_gateway.coap.resources import build_site, now_ms
+from andon_gateway.coap.server import CoapEndpoint
+from andon_gateway.commands.queue import CommandStore
+from andon_gateway.commands.relay import CommandRunner
 from andon_gateway.errors import GatewayError, SettingsError
-from andon_gateway.fast_metrics import DatagramCollector
-from andon_gateway.fast_path import FastCounts
-from andon_gateway.http_api import Health, HttpServer, bind_tcp, build_http
-from andon_gateway.influx import InfluxWriter
-from andon_gateway.intake import TelemetryIntake
-from andon_gateway.metrics import GatewayCollector, build_registry
-from andon_gateway.node_gate import GateLimits, NodeGate
-from andon_gateway.nodes import NodeTable
-from andon_gateway.oscore_keys import KeyRing
-from andon_gateway.oscore_site import ProtectedSite
-from andon_gateway.relay import CommandRunner
+from andon_gateway.nodes.gate import GateLimits, NodeGate
+from andon_gateway.nodes.table import NodeTable
+from andon_gateway.operations.http_api import Health, HttpServer, bind_tcp, build_http
+from andon_gateway.operations.metrics import GatewayCollector, build_registry
 from andon_gateway.rules.actions import RelayActions
 from andon_gateway.rules.engine import EdgeRules
 from andon_gateway.rules.metrics import RulesCollector
 from andon_gateway.rules.pull import RulesPull
-from andon_gateway.serial_lines import SerialLine, local_address
-from andon_gateway.serial_metrics import SerialCollector
+from andon_gateway.security.access import AccessPolicy
+from andon_gateway.security.oscore_keys import KeyRing
+from andon_gateway.security.oscore_site import ProtectedSite
+from andon_gateway.serial.lines import SerialLine, local_address
+from andon_gateway.serial.metrics import SerialCollector
 from andon_gateway.settings import DATABASE_NAME
-from andon_gateway.spool import Spool, SpoolLimits
-from andon_gateway.updater import UpdateRunner
-from andon_gateway.updates import UpdateStore
-from andon_gateway.uplink import Uplink, UplinkPauses
-from andon_gateway.windows import AggregateRule, rules_by_name
+from andon_gateway.spool.aggregator import Aggregator
+from andon_gateway.spool.database import CommitLimits, GroupCommit
+from andon_gateway.spool.intake import TelemetryIntake
+from andon_gateway.spool.spool import Spool, SpoolLimits
+from andon_gateway.spool.windows import AggregateRule, rules_by_name
+from andon_gateway.updates.bundles import BundleFolder
+from andon_gateway.updates.queue import UpdateStore
+from andon_gateway.updates.updater import UpdateRunner
+from andon_gateway.uplink.assets import AssetTable
+from andon_gateway.uplink.influx import InfluxWriter
+from andon_gateway.uplink.uplink import Uplink, UplinkPauses
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from andon_gateway.commands import RelayCommand
-    from andon_gateway.lineprotocol import Asset
+    from andon_gateway.commands.queue import RelayCommand
     from andon_gateway.settings import Settings
+    from andon_gateway.uplink.lineprotocol import Asset
 
 log = logging.getLogger(__name__)
 

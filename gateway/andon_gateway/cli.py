@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from andon_gateway import log
 from andon_gateway.app import serve
-from andon_gateway.dead_letters import DeadLetterBox
 from andon_gateway.errors import GatewayError
+from andon_gateway.operations import log
 from andon_gateway.rules.on_disk import rules_on_disk
 from andon_gateway.settings import DATABASE_NAME, load_influx_token, load_settings, load_token
+from andon_gateway.spool.dead_letters import DeadLetterBox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

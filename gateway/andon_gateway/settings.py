@@ -10,8 +10,8 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from andon_gateway.errors import SettingsError
+from andon_gateway.spool.windows import aggregated_names
 from andon_gateway.vocabulary import is_node_id
-from andon_gateway.windows import aggregated_names
 
 DATABASE_NAME: Final = "gateway.sqlite3"
 TOKEN_VARIABLE: Final = "ANDON_GATEWAY_TOKEN"  # noqa: S105 -- the variable's name, not a token

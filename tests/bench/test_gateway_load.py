@@ -16,7 +16,7 @@ import aiocoap  # type: ignore[import-untyped]  # aiocoap ships no types
 import cbor2
 import pytest
 
-from andon_gateway.senml import SENML_CBOR, decode_pack
+from andon_gateway.senml.pack import SENML_CBOR, decode_pack
 from bench.gateway.andon import wait_until
 from bench.gateway.endurance import slope
 from bench.gateway.fleet import names, plain_nodes

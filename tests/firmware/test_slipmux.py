@@ -9,7 +9,7 @@ from firmware.micropython_vm import LineVm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from andon_gateway import slipmux
+from andon_gateway.serial import slipmux
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

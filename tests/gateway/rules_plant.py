@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from andon_gateway.database import GroupCommit, open_reader
 from andon_gateway.rules.actions import RelayActions
 from andon_gateway.rules.engine import EdgeRules
-from andon_gateway.senml import Pack, Reading
-from andon_gateway.spool import Spool, read_after
+from andon_gateway.senml.pack import Pack, Reading
+from andon_gateway.spool.database import GroupCommit, open_reader
+from andon_gateway.spool.spool import Spool, read_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from andon_gateway.commands import RelayCommand
+    from andon_gateway.commands.queue import RelayCommand
 
 T0 = 1_764_000_000_000
 LIMIT_S = 60

@@ -15,21 +15,21 @@ import pytest_asyncio
 from gateway.oscore_peer import keys
 from gateway.packs import pack, temperature
 
-from andon_gateway.access import AccessPolicy
-from andon_gateway.assets import AssetTable
-from andon_gateway.coap import CoapEndpoint
-from andon_gateway.coap_resources import build_site
-from andon_gateway.coap_socket import DoesNotFitError, open_inside
-from andon_gateway.database import GroupCommit, open_reader
-from andon_gateway.fast_path import FastCounts, FastPath
-from andon_gateway.intake import TelemetryIntake
-from andon_gateway.node_gate import GateLimits, NodeGate
-from andon_gateway.nodes import Address, NodeTable
-from andon_gateway.oscore import Credential, SecurityContext
-from andon_gateway.oscore_keys import CredentialsEvent, KeyRing
-from andon_gateway.oscore_site import ProtectedSite
-from andon_gateway.recent import RecentRequests
-from andon_gateway.spool import Spool
+from andon_gateway.coap.datagrams import DoesNotFitError, open_inside
+from andon_gateway.coap.fast_path import FastCounts, FastPath
+from andon_gateway.coap.recent import RecentRequests
+from andon_gateway.coap.resources import build_site
+from andon_gateway.coap.server import CoapEndpoint
+from andon_gateway.nodes.gate import GateLimits, NodeGate
+from andon_gateway.nodes.table import Address, NodeTable
+from andon_gateway.security.access import AccessPolicy
+from andon_gateway.security.oscore import Credential, SecurityContext
+from andon_gateway.security.oscore_keys import CredentialsEvent, KeyRing
+from andon_gateway.security.oscore_site import ProtectedSite
+from andon_gateway.spool.database import GroupCommit, open_reader
+from andon_gateway.spool.intake import TelemetryIntake
+from andon_gateway.spool.spool import Spool
+from andon_gateway.uplink.assets import AssetTable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -281,7 +281,7 @@ async def test_hostile_datagrams_never_raise_and_memory_stays_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """10,000 of them, in the clear and protected; a seed that failed is in the message."""
-    monkeypatch.setattr("andon_gateway.fast_path.MOST_PEERS", 64)
+    monkeypatch.setattr("andon_gateway.coap.fast_path.MOST_PEERS", 64)
     waiting: list[Any] = []
     parts = Parts(tmp_path, waiting.append)
     event = {"version": 1, "nodes": {"press-7": keys(1)}}

@@ -13,8 +13,8 @@ from aiocoap import error, resource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from andon_gateway.commands import Execution
-from andon_gateway.relay import judge
+from andon_gateway.commands.queue import Execution
+from andon_gateway.commands.relay import judge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

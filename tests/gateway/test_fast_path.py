@@ -17,7 +17,7 @@ from gateway.stand_in_cloud import StandInCloud, wait_until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from andon_gateway.oscore import ECHO, Credential, SecurityContext, find_option
+from andon_gateway.security.oscore import ECHO, Credential, SecurityContext, find_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

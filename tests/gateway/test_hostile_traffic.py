@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from andon_gateway.errors import PackRefused
-from andon_gateway.senml import MAX_PACK_BYTES, Pack, decode_pack
+from andon_gateway.senml.pack import MAX_PACK_BYTES, Pack, decode_pack
 from bench.fuzz.campaign import Campaign, run, uncaught
 from bench.fuzz.datagrams import Attacker
 from bench.fuzz.senml_packs import PackFuzzer

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from andon_gateway.database import open_database
-from andon_gateway.lanes import BatchLimits, Lanes, Pace
-from andon_gateway.spool import read_after
+from andon_gateway.spool.database import open_database
+from andon_gateway.spool.spool import read_after
+from andon_gateway.uplink.lanes import BatchLimits, Lanes, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

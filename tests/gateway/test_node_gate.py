@@ -17,13 +17,13 @@ from gateway.udp_node import UdpNode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from andon_gateway.assets import AssetsEvent, AssetTable
 from andon_gateway.cli import main
-from andon_gateway.database import GroupCommit, open_reader
-from andon_gateway.node_clock import PACKS, ClockWatch
-from andon_gateway.node_gate import UNKNOWN_SILENT_MS, GateLimits, NodeGate
-from andon_gateway.nodes import Address, NodeTable
-from andon_gateway.senml import Pack, Reading
+from andon_gateway.nodes.clock import PACKS, ClockWatch
+from andon_gateway.nodes.gate import UNKNOWN_SILENT_MS, GateLimits, NodeGate
+from andon_gateway.nodes.table import Address, NodeTable
+from andon_gateway.senml.pack import Pack, Reading
+from andon_gateway.spool.database import GroupCommit, open_reader
+from andon_gateway.uplink.assets import AssetsEvent, AssetTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

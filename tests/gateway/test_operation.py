@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from andon_gateway.cli import main
-from andon_gateway.http_api import build_http
-from andon_gateway.log import configure
+from andon_gateway.operations.http_api import build_http
+from andon_gateway.operations.log import configure
 
 if TYPE_CHECKING:
     from pathlib import Path

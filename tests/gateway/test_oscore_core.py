@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from andon_gateway.errors import StorageUnavailable
-from andon_gateway.oscore import (
+from andon_gateway.security.oscore import (
     MAX_NUMBER,
     Credential,
     DecryptionError,
@@ -23,8 +23,8 @@ from andon_gateway.oscore import (
     encode_option,
     encode_piv,
 )
-from andon_gateway.oscore_keys import LOW_WATER, STEP, StoredNumbers
-from andon_gateway.oscore_site import message_of, plaintext_of
+from andon_gateway.security.oscore_keys import LOW_WATER, STEP, StoredNumbers
+from andon_gateway.security.oscore_site import message_of, plaintext_of
 
 SECRET = bytes.fromhex("0102030405060708090a0b0c0d0e0f10")
 SALT = bytes.fromhex("9e7ca92223786340")

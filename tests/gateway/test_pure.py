@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from influxdb_client.client.write.point import Point
 
-from andon_gateway import cycles as cycles_module
 from andon_gateway.backoff import Backoff
-from andon_gateway.cycles import MAX_OPEN_BOOTS, CycleTotal
-from andon_gateway.identity import MAX_RANGES, SeenRanges
-from andon_gateway.lineprotocol import Asset, escape_tag, format_field, render
-from andon_gateway.uplink import RETRY_AFTER_MOST_S, parse_retry_after
+from andon_gateway.spool import cycles as cycles_module
+from andon_gateway.spool.cycles import MAX_OPEN_BOOTS, CycleTotal
+from andon_gateway.spool.identity import MAX_RANGES, SeenRanges
+from andon_gateway.uplink.lineprotocol import Asset, escape_tag, format_field, render
+from andon_gateway.uplink.uplink import RETRY_AFTER_MOST_S, parse_retry_after
 
 if TYPE_CHECKING:
     from andon_gateway.vocabulary import Value

@@ -9,8 +9,8 @@ from pathlib import Path
 import cbor2
 import pytest
 
-from andon_gateway.lineprotocol import Asset, render
-from andon_gateway.senml import SENML_CBOR, decode_pack
+from andon_gateway.senml.pack import SENML_CBOR, decode_pack
+from andon_gateway.uplink.lineprotocol import Asset, render
 from andon_gateway.vocabulary import COUNTED, FAULTS, MEASURED, SWITCHED
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from gateway.rules_plant import HIGH, LIMIT_S, NODE, OPEN, SILENT, T0, Plant
 
-from andon_gateway.commands import CommandStore, Execution
+from andon_gateway.commands.queue import CommandStore, Execution
 
 if TYPE_CHECKING:
-    from andon_gateway.commands import RelayCommand
+    from andon_gateway.commands.queue import RelayCommand
 
 
 def wanted(command: RelayCommand) -> tuple[str, int, bool, int]:

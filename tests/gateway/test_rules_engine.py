@@ -15,12 +15,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from andon_gateway.database import open_database, open_reader
-from andon_gateway.lineprotocol import Asset, render
 from andon_gateway.rules.document import RulesError
 from andon_gateway.rules.evaluation import Memory, Transition, take
-from andon_gateway.senml import Pack, Reading
-from andon_gateway.spool import read_after
+from andon_gateway.senml.pack import Pack, Reading
+from andon_gateway.spool.database import open_database, open_reader
+from andon_gateway.spool.spool import read_after
+from andon_gateway.uplink.lineprotocol import Asset, render
 
 if TYPE_CHECKING:
     from andon_gateway.rules.document import SampleRule

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from andon_gateway.errors import PackRefused
-from andon_gateway.senml import MAX_PACK_BYTES, SENML_CBOR, SENML_JSON, Pack, decode_pack
+from andon_gateway.senml.pack import MAX_PACK_BYTES, SENML_CBOR, SENML_JSON, Pack, decode_pack
 from andon_gateway.vocabulary import QUANTITIES
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "packs.json").read_text())["packs"]

@@ -11,10 +11,10 @@ from gateway.packs import cycles, decimal_ms, pack, temperature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from andon_gateway import senml_quick
 from andon_gateway.errors import PackRefused
-from andon_gateway.senml import SENML_CBOR, Pack, decode_pack
-from andon_gateway.senml_quick import QuickDecoder
+from andon_gateway.senml import quick as senml_quick
+from andon_gateway.senml.pack import SENML_CBOR, Pack, decode_pack
+from andon_gateway.senml.quick import QuickDecoder
 from andon_gateway.vocabulary import QUANTITIES
 
 NOW = 1_764_000_000_000

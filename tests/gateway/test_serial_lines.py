@@ -13,8 +13,8 @@ import pytest
 from gateway.gateway_process import GatewayProcess
 from gateway.packs import pack, temperature
 
-from andon_gateway import slipmux
 from andon_gateway.errors import SettingsError
+from andon_gateway.serial import slipmux
 from andon_gateway.settings import load_settings
 
 if TYPE_CHECKING:

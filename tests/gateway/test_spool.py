@@ -15,18 +15,18 @@ from gateway.udp_node import UdpNode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from andon_gateway import database as database_module
-from andon_gateway import taken as taken_module
-from andon_gateway.access import AccessPolicy
-from andon_gateway.assets import AssetTable
-from andon_gateway.database import CommitLimits, GroupCommit, open_database, open_reader
 from andon_gateway.errors import GatewayError, StorageUnavailable
-from andon_gateway.intake import Answer, Outcome, TelemetryIntake
-from andon_gateway.node_gate import GateLimits, NodeGate
-from andon_gateway.nodes import Address, NodeTable
-from andon_gateway.oscore_keys import KeyRing
-from andon_gateway.senml import Pack, Reading
-from andon_gateway.spool import DeadLetter, Spool, read_after
+from andon_gateway.nodes.gate import GateLimits, NodeGate
+from andon_gateway.nodes.table import Address, NodeTable
+from andon_gateway.security.access import AccessPolicy
+from andon_gateway.security.oscore_keys import KeyRing
+from andon_gateway.senml.pack import Pack, Reading
+from andon_gateway.spool import database as database_module
+from andon_gateway.spool import taken as taken_module
+from andon_gateway.spool.database import CommitLimits, GroupCommit, open_database, open_reader
+from andon_gateway.spool.intake import Answer, Outcome, TelemetryIntake
+from andon_gateway.spool.spool import DeadLetter, Spool, read_after
+from andon_gateway.uplink.assets import AssetTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from andon_gateway.database import GroupCommit, open_database, open_reader
-from andon_gateway.dead_letters import DeadLetterBox
-from andon_gateway.senml import Pack, Reading
-from andon_gateway.shelf import ROW_BYTES
-from andon_gateway.spool import Spool, SpoolLimits, read_after
+from andon_gateway.senml.pack import Pack, Reading
+from andon_gateway.spool.database import GroupCommit, open_database, open_reader
+from andon_gateway.spool.dead_letters import DeadLetterBox
+from andon_gateway.spool.shelf import ROW_BYTES
+from andon_gateway.spool.spool import Spool, SpoolLimits, read_after
 
 NOW = 1_764_000_000_000
 

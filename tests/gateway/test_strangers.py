@@ -13,8 +13,8 @@ from gateway.test_commands import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from andon_gateway.nodes import Address
-from andon_gateway.strangers import MOST, NEW_EVERY_MS, SILENT_MS, Strangers
+from andon_gateway.nodes.strangers import MOST, NEW_EVERY_MS, SILENT_MS, Strangers
+from andon_gateway.nodes.table import Address
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from andon_gateway import database as database_module
-from andon_gateway import taken as taken_module
-from andon_gateway.database import GroupCommit, open_database, open_reader
-from andon_gateway.senml import Pack, Reading
-from andon_gateway.spool import Spool, read_after
+from andon_gateway.senml.pack import Pack, Reading
+from andon_gateway.spool import database as database_module
+from andon_gateway.spool import taken as taken_module
+from andon_gateway.spool.database import GroupCommit, open_database, open_reader
+from andon_gateway.spool.spool import Spool, read_after
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.responses import Response
 
-from andon_gateway.assets import AssetsEvent, AssetTable
-from andon_gateway.database import GroupCommit, open_reader
-from andon_gateway.influx import InfluxWriter
-from andon_gateway.senml import Pack, Reading
-from andon_gateway.spool import Spool
-from andon_gateway.uplink import Uplink, UplinkPauses, Verdict, WriteAnswer
+from andon_gateway.senml.pack import Pack, Reading
+from andon_gateway.spool.database import GroupCommit, open_reader
+from andon_gateway.spool.spool import Spool
+from andon_gateway.uplink.assets import AssetsEvent, AssetTable
+from andon_gateway.uplink.influx import InfluxWriter
+from andon_gateway.uplink.uplink import Uplink, UplinkPauses, Verdict, WriteAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import cbor2
 
-from andon_gateway.lineprotocol import Asset, render
-from andon_gateway.senml import SENML_CBOR, decode_pack
+from andon_gateway.senml.pack import SENML_CBOR, decode_pack
+from andon_gateway.uplink.lineprotocol import Asset, render
 
 ARRIVAL_MS = 1_764_000_000_000
 

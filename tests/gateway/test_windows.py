@@ -18,12 +18,12 @@ from gateway.udp_node import UdpNode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from andon_gateway.aggregator import IDLE_MS, Aggregator
-from andon_gateway.database import GroupCommit, open_database
-from andon_gateway.lineprotocol import Asset, render
-from andon_gateway.senml import Pack, Reading
-from andon_gateway.spool import Spool
-from andon_gateway.windows import AggregateRule, Window, aggregated_names, rules_by_name
+from andon_gateway.senml.pack import Pack, Reading
+from andon_gateway.spool.aggregator import IDLE_MS, Aggregator
+from andon_gateway.spool.database import GroupCommit, open_database
+from andon_gateway.spool.spool import Spool
+from andon_gateway.spool.windows import AggregateRule, Window, aggregated_names, rules_by_name
+from andon_gateway.uplink.lineprotocol import Asset, render
 
 if TYPE_CHECKING:
     from pathlib import Path

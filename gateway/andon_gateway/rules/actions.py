@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from andon_gateway.commands import Execution, Origin, RelayCommand, keep_command
+from andon_gateway.commands.queue import Execution, Origin, RelayCommand, keep_command
 
 if TYPE_CHECKING:
     import sqlite3

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from andon_gateway.lineprotocol import alarm_name
 from andon_gateway.rules.actions import RelayActions, due_after
 from andon_gateway.rules.document import (
     PRIORITIES,
@@ -37,14 +36,15 @@ from andon_gateway.rules.evaluation import (
     take,
     withdraw,
 )
+from andon_gateway.uplink.lineprotocol import alarm_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
 
-    from andon_gateway.commands import Execution, RelayCommand
-    from andon_gateway.database import GroupCommit
-    from andon_gateway.senml import Pack, Reading
+    from andon_gateway.commands.queue import Execution, RelayCommand
+    from andon_gateway.senml.pack import Pack, Reading
+    from andon_gateway.spool.database import GroupCommit
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from andon_gateway.database import open_reader
 from andon_gateway.rules.document import RulesError, parse_document
+from andon_gateway.spool.database import open_reader
 
 if TYPE_CHECKING:
     from pathlib import Path

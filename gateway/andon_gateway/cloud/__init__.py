@@ -1,0 +1,1 @@
+"""The conversation with the cloud besides readings: its event stream in, reports out."""

@@ -1,0 +1,215 @@
+"""The channel to the cloud: its event stream in, reports about commands out. The gateway always calls, never listens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+from httpx_sse import ServerSentEvent, SSEError, aconnect_sse
+from pydantic import ValidationError
+
+from andon_gateway.backoff import Backoff
+from andon_gateway.commands.queue import CommandStore, Origin, RelayCommand, Report
+from andon_gateway.errors import StorageUnavailable
+from andon_gateway.rules.pull import RulesEvent, RulesPull
+from andon_gateway.security.oscore_keys import CredentialsEvent, KeyRing
+from andon_gateway.updates.queue import UpdatesEvent
+from andon_gateway.uplink.assets import AssetsEvent, AssetTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from andon_gateway.commands.relay import CommandRunner
+    from andon_gateway.updates.updater import UpdateRunner
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_S: Final = 0.2
+RETRY_MOST_S: Final = 10.0
+REPORTS_AT_ONCE: Final = 100
+QUARANTINE_CHECK_S: Final = 2.0
+QUARANTINE_EVERY_S: Final = 60.0
+QUARANTINE_RETRY_S: Final = 15.0
+_TRY_AGAIN: Final = frozenset({401, 403, 408, 425, 429})  # 401 and 403: a person will mend the token
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTimeouts:
+    """How long to wait for the cloud, in seconds.
+
+    Attributes:
+        call_s: For a connection, or an answer to begin.
+        silence_s: Silence after which the stream counts as dead; longer than the cloud's keep-alive.
+    """
+
+    call_s: float
+    silence_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Who is heard here and cannot report: nodes without a place, and keys that are not here (bodies of docs/protocol.md)."""
+
+    nodes: list[dict[str, Any]]
+    keys: list[dict[str, Any]]
+
+    def who(self) -> list[str]:
+        """What a change of which is news; empty when there is nobody."""
+        return [f"node {item['node']} {sorted(item['sent'])}" for item in self.nodes] + [
+            f"keys {item['kid']} {item['address']}" for item in self.keys
+        ]
+
+
+class CloudChannel:
+    """Keeps the stream open and delivers reports until they are taken.
+
+    Args:
+        client: HTTP client with base address and token.
+        gateway: This gateway's id.
+        timeouts: How long to wait for the cloud.
+        assets: Takes the `assets` events.
+        keys: Takes the `credentials` events.
+        rules: Told by the `rules` events.
+        store: Reports to deliver.
+        on_assets: Called after a new table is in force.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        gateway: str,
+        timeouts: StreamTimeouts,
+        assets: AssetTable,
+        keys: KeyRing,
+        rules: RulesPull,
+        store: CommandStore,
+        on_assets: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._base = f"/api/v1/gateways/{gateway}"
+        self._timeout = httpx.Timeout(timeouts.call_s, read=timeouts.silence_s)
+        self._assets = assets
+        self._keys = keys
+        self._rules = rules
+        self._store = store
+        self._on_assets = on_assets
+        self._reports = asyncio.Event()
+        self.connected = False
+        self.connects = 0
+
+    def wake_reports(self) -> None:
+        """There is a new report."""
+        self._reports.set()
+
+    async def follow(self, runner: CommandRunner, updates: UpdateRunner) -> None:
+        """Read the stream for ever, connecting again with growing pauses."""
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        while True:
+            try:
+                await self._read_stream(runner, updates, backoff)
+                reason = "the cloud closed the stream"
+            except (httpx.HTTPError, SSEError, StorageUnavailable) as error:
+                reason = f"{type(error).__name__}: {error}"
+            self.connected = False
+            pause_s = backoff.next_s()
+            log.warning("no command stream: reconnect_in_s=%.1f (%s)", pause_s, reason)
+            await asyncio.sleep(pause_s)
+
+    async def _read_stream(self, runner: CommandRunner, updates: UpdateRunner, backoff: Backoff) -> None:
+        async with aconnect_sse(self._client, "GET", f"{self._base}/stream", timeout=self._timeout) as source:
+            source.response.raise_for_status()
+            self.connected = True
+            self.connects += 1
+            log.info("command stream connected")
+            async for event in source.aiter_sse():
+                backoff.reset()
+                await self._handle(event, runner, updates)
+
+    async def _handle(self, event: ServerSentEvent, runner: CommandRunner, updates: UpdateRunner) -> None:
+        """Act on one event; one that cannot be read is logged and changes nothing."""
+        try:
+            if event.event == "assets":
+                await asyncio.wrap_future(self._assets.replace(AssetsEvent.model_validate_json(event.data)))
+                self._on_assets()
+            elif event.event == "credentials":
+                await self._keys.replace(CredentialsEvent.model_validate_json(event.data))
+            elif event.event == "rules":
+                self._rules.nudge(RulesEvent.model_validate_json(event.data))
+            elif event.event == "command":
+                await runner.take(RelayCommand.model_validate_json(event.data))
+            elif event.event == "updates":
+                await updates.take(UpdatesEvent.model_validate_json(event.data))
+            else:
+                log.warning("unknown stream event %r ignored", event.event)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(str(part) for part in first["loc"])
+            log.error("stream event %r (id %r) ignored: %s: %s", event.event, event.id, key, first["msg"])  # noqa: TRY400 -- the other side's input, a traceback says nothing
+
+    async def deliver_reports(self) -> None:
+        """Post reports for ever, oldest first, each until the cloud has taken it."""
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        while True:
+            self._reports.clear()
+            try:
+                reports = await asyncio.wrap_future(self._store.pending_reports(REPORTS_AT_ONCE))
+                for report in reports:
+                    await self._post(report)
+                    await asyncio.wrap_future(self._store.delivered(report))
+                    backoff.reset()
+            except (httpx.HTTPError, StorageUnavailable) as error:
+                pause_s = backoff.next_s()
+                log.warning("cannot report on commands: retry_in_s=%.1f (%s: %s)", pause_s, type(error).__name__, error)
+                await asyncio.sleep(pause_s)
+                continue
+            if not reports:
+                await self._reports.wait()
+
+    async def report_quarantine(self, unknown: Callable[[], Quarantine]) -> None:
+        """Tell the cloud for ever which unknown nodes wait here: when their set changes, after a reconnect, and now and then."""
+        told: tuple[list[str], int] | None = None
+        told_s = 0.0
+        while True:
+            await asyncio.sleep(QUARANTINE_CHECK_S)
+            quarantine = unknown()
+            state = (quarantine.who(), self.connects)
+            now_s = asyncio.get_running_loop().time()
+            due = now_s - told_s >= QUARANTINE_EVERY_S and state[0]
+            if not self.connected or (state == told and not due) or (told is None and not state[0]):
+                continue
+            told_s = now_s
+            try:
+                response = await self._client.post(f"{self._base}/quarantine", json=asdict(quarantine))
+                response.raise_for_status()
+                told = state
+            except httpx.HTTPError as error:
+                log.warning("cannot tell the cloud about unknown nodes (%s: %s)", type(error).__name__, error)
+                await asyncio.sleep(QUARANTINE_RETRY_S)
+
+    async def _post(self, report: Report) -> None:
+        if report.declared is not None:
+            response = await self._declare(report, *report.declared)
+        else:
+            body = {"state": report.state, "at_ms": report.at_ms, "contact": report.contact, "detail": report.detail}
+            response = await self._client.post(f"{self._base}/commands/{report.command}/events", json=body)
+        refused = HTTPStatus.BAD_REQUEST <= response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
+        if refused and response.status_code not in _TRY_AGAIN:
+            # Repeating it would not help: the cloud does not know the command or cannot read the report.
+            log.error(
+                "the cloud refuses report %s of command %s: %s", report.state, report.command, response.text[:200]
+            )
+            return
+        response.raise_for_status()
+
+    async def _declare(self, report: Report, command: RelayCommand, origin: Origin) -> httpx.Response:
+        """Tell the cloud of a command that a rule issued here, for its audit log."""
+        body = command.model_dump(exclude={"id"}) | {
+            "rule": origin.rule,
+            "reason": origin.reason,
+            "at_ms": report.at_ms,
+        }
+        return await self._client.put(f"{self._base}/commands/{report.command}", json=body)

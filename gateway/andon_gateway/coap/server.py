@@ -1,0 +1,132 @@
+"""The gateway's one CoAP socket: its resources on it, the fast path before them, and requests to nodes from it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from aiocoap import Context, Message, error  # type: ignore[import-untyped]  # aiocoap ships no types
+from aiocoap.numbers import TransportTuning  # type: ignore[import-untyped]  # same
+from aiocoap.numbers.codes import Code  # type: ignore[import-untyped]  # same
+from aiocoap.numbers.contentformat import ContentFormat  # type: ignore[import-untyped]  # same
+
+from andon_gateway.coap.datagrams import CoapSocket, DoesNotFitError, open_inside, source_of
+from andon_gateway.coap.fast_path import FastPath
+from andon_gateway.security.oscore_client import ask_protected
+
+if TYPE_CHECKING:
+    from aiocoap import resource
+
+    from andon_gateway.coap.fast_path import FastCounts
+    from andon_gateway.nodes.table import Address
+    from andon_gateway.security.access import AccessPolicy
+    from andon_gateway.security.oscore_keys import KeyRing
+    from andon_gateway.spool.intake import TelemetryIntake
+
+log = logging.getLogger(__name__)
+
+
+class CoapEndpoint:
+    """The gateway's one UDP socket: server for nodes, client towards nodes."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._socket: CoapSocket | None = None
+        self._keys: KeyRing | None = None
+        self._access: AccessPolicy | None = None
+
+    def secure(self, keys: KeyRing, access: AccessPolicy) -> None:
+        """Protect requests to nodes from now on; before, none are sent."""
+        self._keys = keys
+        self._access = access
+
+    @classmethod
+    async def open(cls, bind: str, port: int) -> CoapEndpoint:
+        """Bind the socket; `serve` makes the resources available.
+
+        Raises:
+            OSError: The address is in use or not ours.
+        """
+        # aiocoap shares its port by default, which would let two gateways steal each other's packets unnoticed.
+        os.environ["AIOCOAP_REUSE_PORT"] = "0"
+        try:
+            context = await Context.create_server_context(None, bind=(bind, port), transports=["udp6"])
+        except error.ResolutionError as failure:
+            raise OSError(str(failure)) from None
+        return cls(context)
+
+    def serve(self, site: resource.Site) -> None:
+        """Answer requests from now on."""
+        self._context.serversite = site
+
+    def hasten(self, intake: TelemetryIntake, keys: KeyRing, counts: FastCounts) -> None:
+        """Handle telemetry without aiocoap from now on; where aiocoap's inside does not fit, all stays as it is, and the log says so.
+
+        Args:
+            intake: Where packs go.
+            keys: The security contexts.
+            counts: To be counted in.
+        """
+        fast = FastPath(intake, keys, source_of, asyncio.get_running_loop().call_later, counts)
+        try:
+            self._socket = CoapSocket(open_inside(self._context), fast)
+        except DoesNotFitError as error:
+            log.error("no fast path for telemetry, every pack costs several times as much: %s", error)  # noqa: TRY400 -- the message says it all
+
+    @property
+    def port(self) -> int:
+        """The bound UDP port."""
+        transport = self._context.request_interfaces[0].token_interface.message_interface.transport
+        return int(transport.get_extra_info("socket").getsockname()[1])
+
+    async def put_json(self, node: str, address: Address, path: str, payload: bytes, patience_s: float) -> _Answer:
+        """`ask_json` with PUT."""
+        return await self.ask_json(node, address, "PUT", path, payload, patience_s)
+
+    async def ask_json(
+        self, node: str, address: Address, method: str, path: str, payload: bytes, patience_s: float
+    ) -> _Answer:
+        """One confirmable request, sent once; protected, unless the node may be spoken to without.
+
+        Raises:
+            OSError: Not acknowledged within `patience_s`, an ICMP error, no protected answer, or no keys.
+        """
+        tuning = TransportTuning()
+        tuning.ACK_TIMEOUT, tuning.ACK_RANDOM_FACTOR, tuning.MAX_RETRANSMIT = patience_s, 1.0, 0
+        code, content_format = Code[method], ContentFormat.JSON if payload else None
+        security = None if self._keys is None else self._keys.of_node(node)
+        if security is not None:
+            inner = Message(code=code, payload=payload, uri_path=tuple(path.split("/")), content_format=content_format)
+            return _Answer(await ask_protected(security, inner, address.uri, tuning, self._exchange))
+        if self._access is None or not self._access.open(node):
+            raise OSError("the node has no keys here, and gateway.toml does not allow it to be unprotected")
+        request = Message(
+            code=code,
+            uri=f"{address.uri}/{path}",
+            payload=payload,
+            content_format=content_format,
+            transport_tuning=tuning,
+        )
+        try:
+            return _Answer(await self._exchange(request))
+        except error.Error as failure:
+            raise OSError(f"{type(failure).__name__} {failure}".strip()) from None
+
+    async def _exchange(self, request: Message) -> Message:
+        return await self._context.request(request, handle_blockwise=False).response
+
+    async def close(self) -> None:
+        """Close the socket."""
+        if self._socket is not None:
+            self._socket.close()
+        await self._context.shutdown()
+
+
+class _Answer:
+    """A response without aiocoap's types."""
+
+    def __init__(self, response: Any) -> None:
+        self.code: tuple[int, int] = (response.code >> 5, response.code & 0b11111)
+        self.payload: bytes = response.payload

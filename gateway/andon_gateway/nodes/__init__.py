@@ -1,0 +1,1 @@
+"""The node table: registrations, liveness, quarantine, limits, clocks."""

@@ -1,0 +1,203 @@
+"""What each node may send and what it has sent: rate, number of ids, clock and counters, all of bounded size."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, Literal
+
+from andon_gateway.nodes.clock import ClockWatch
+from andon_gateway.senml.pack import Reading
+from andon_gateway.uplink.lineprotocol import CLOCK_OFFSET_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from andon_gateway.nodes.table import Address, NodeTable
+    from andon_gateway.senml.pack import Pack
+    from andon_gateway.uplink.assets import AssetTable
+
+log = logging.getLogger(__name__)
+
+UNKNOWN_SILENT_MS: Final = 3_600_000
+"""An unknown node that was silent as long makes room for another."""
+OFFSET_EVERY_MS: Final = 60_000
+MOST_RATE_WAIT_S: Final = 60
+MOST_SENT: Final = 16
+MAX_TEXT: Final = 32
+
+_TIME_OF: Final = itemgetter(1)
+Admission = Literal["admitted", "too-many-nodes", "too-many-unknown-nodes"]
+
+
+@dataclass(frozen=True, slots=True)
+class GateLimits:
+    """Bounds (see [nodes] in settings.py)."""
+
+    most: int = 10_000
+    most_unknown: int = 256
+    packs_per_s: float = 100.0
+    burst: int = 1_000
+    clock_limit_ms: int = 5_000
+    silent_ms: int = 120_000
+    metrics_most: int = 500
+
+
+@dataclass(slots=True)
+class NodeRecord:
+    """One node since the start of the process; times in ms since the epoch."""
+
+    first_ms: int
+    last_ms: int
+    tokens: float
+    packs: int = 0
+    duplicates: int = 0
+    rejected_records: int = 0
+    refused_packs: int = 0
+    rate_limited: int = 0
+    clock_off_packs: int = 0
+    clock_offset_ms: int = 0
+    offset_reported_ms: int = 0
+    address: Address | None = None
+    sent: dict[str, float | bool | str] = field(default_factory=dict)
+    """Of an unknown node: the newest value under each name, for the person who is to recognise it."""
+    clock: ClockWatch = field(default_factory=ClockWatch)
+
+
+class NodeGate:
+    """Used in the event loop.
+
+    Args:
+        limits: Bounds.
+        nodes: The nodes ever heard.
+        assets: The nodes that the cloud has mounted.
+        forget: Removes all that is kept of an unknown node that makes room.
+    """
+
+    def __init__(self, limits: GateLimits, nodes: NodeTable, assets: AssetTable, forget: Callable[[str], None]) -> None:
+        self.limits = limits
+        self._nodes = nodes
+        self._assets = assets
+        self._forget = forget
+        self._records: dict[str, NodeRecord] = {}
+        for name, entry in nodes.items():
+            self._records[name] = NodeRecord(entry.seen_ms, entry.seen_ms, limits.burst, address=entry.address)
+        self._unknown: set[str] | None = None
+        self._assets_version = -1
+        nodes.admission = lambda node, now_ms: self.admit(node, now_ms) == "admitted"
+
+    @property
+    def records(self) -> Mapping[str, NodeRecord]:
+        """By node; at most `most` + `most_unknown`."""
+        return self._records
+
+    def unknown(self) -> dict[str, NodeRecord]:
+        """Nodes heard that the cloud has not mounted."""
+        return {node: self._records[node] for node in sorted(self._unknown_ids())}
+
+    def admit(self, node: str, now_ms: int) -> Admission:
+        """Whether there is room for the node; makes its record."""
+        if node in self._records:
+            return "admitted"
+        unknown = self._unknown_ids()
+        if node not in self._assets.snapshot()[1]:
+            if len(unknown) >= self.limits.most_unknown and not self._make_room(unknown, now_ms):
+                return "too-many-unknown-nodes"
+            unknown.add(node)
+            if self._assets.received:
+                log.warning("node %s is not known to the cloud: its packs wait in quarantine until it is adopted", node)
+        elif len(self._records) - len(unknown) >= self.limits.most:
+            return "too-many-nodes"
+        self._records[node] = NodeRecord(now_ms, now_ms, self.limits.burst)
+        return "admitted"
+
+    def wait_s(self, node: str, now_ms: int) -> int:
+        """Take one pack from the node's rate; 0, or the seconds after which it may send again (RFC 8516)."""
+        rate = self.limits.packs_per_s
+        if not rate:
+            return 0
+        record = self._records[node]
+        passed_s = max(0, now_ms - record.last_ms) / 1000
+        record.tokens = min(self.limits.burst, record.tokens + passed_s * rate)
+        record.last_ms = max(now_ms, record.last_ms)
+        if record.tokens >= 1:
+            record.tokens -= 1
+            return 0
+        record.rate_limited += 1
+        return min(MOST_RATE_WAIT_S, max(1, round((1 - record.tokens) / rate)))
+
+    def check_clock(self, pack: Pack, now_ms: int) -> None:
+        """Note the clock's offset; a wrong one is added to the pack as a reading of the node, at most once a minute."""
+        if not pack.readings:
+            return
+        record = self._records[pack.node]
+        newest_ms = max(map(_TIME_OF, pack.readings))
+        if -self.limits.clock_limit_ms <= newest_ms - now_ms <= self.limits.clock_limit_ms and not (
+            record.clock_offset_ms or record.clock.recent
+        ):
+            return  # as nearly always
+        offset_ms = record.clock.offset_ms(newest_ms, now_ms, self.limits.clock_limit_ms)
+        if offset_ms is None:
+            return
+        changed = (offset_ms == 0) != (record.clock_offset_ms == 0)
+        record.clock_offset_ms = offset_ms
+        if offset_ms:
+            record.clock_off_packs += 1
+        if changed:
+            if offset_ms:
+                log.warning(
+                    "the clock of node %s is off by %.1f s; its readings keep their times", pack.node, offset_ms / 1000
+                )
+            else:
+                log.info("the clock of node %s is right again", pack.node)
+        if changed or (offset_ms and now_ms - record.offset_reported_ms >= OFFSET_EVERY_MS):
+            record.offset_reported_ms = now_ms
+            pack.readings.append(Reading(CLOCK_OFFSET_NAME, now_ms, offset_ms))
+
+    def took(self, pack: Pack, address: Address, now_ms: int, *, new: bool) -> None:
+        """A pack of the node is durable."""
+        record = self._records.get(pack.node)
+        if record is None:  # forgotten while its pack was written
+            return
+        record.last_ms = max(now_ms, record.last_ms)
+        record.address = address
+        if pack.node in self._unknown_ids():
+            _remember(record.sent, pack)
+        if new:
+            record.packs += 1
+            if pack.rejected:
+                record.rejected_records += pack.rejected.total()
+        else:
+            record.duplicates += 1
+
+    def refused(self, address: Address, identity: str | None) -> None:
+        """A pack could not be decoded; counted for the node that has authenticated itself or is known at the address."""
+        record = self._records.get(identity or self._nodes.at(address) or "")
+        if record is not None:
+            record.refused_packs += 1
+
+    def _unknown_ids(self) -> set[str]:
+        version, assets = self._assets.snapshot()
+        if self._unknown is None or version != self._assets_version:
+            self._assets_version = version
+            self._unknown = {node for node in self._records if node not in assets}
+        return self._unknown
+
+    def _make_room(self, unknown: set[str], now_ms: int) -> bool:
+        node = min(unknown, key=lambda name: self._records[name].last_ms, default=None)
+        if node is None or now_ms - self._records[node].last_ms < UNKNOWN_SILENT_MS:
+            return False
+        log.warning("unknown node %s was silent for long and makes room for another", node)
+        unknown.discard(node)
+        del self._records[node]
+        self._nodes.forget(node)
+        self._forget(node)
+        return True
+
+
+def _remember(sent: dict[str, float | bool | str], pack: Pack) -> None:
+    for reading in pack.readings:
+        if (reading.name in sent or len(sent) < MOST_SENT) and not reading.name.startswith("node/"):
+            value = reading.value
+            sent[reading.name] = value[:MAX_TEXT] if isinstance(value, str) else value

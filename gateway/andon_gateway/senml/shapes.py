@@ -1,0 +1,293 @@
+"""Packs that look like an earlier one: the same bytes but for the numbers, which stand at the same places. Pure.
+
+A node writes the same names and units again and again. A `Shape` is such a pack's form: constant bytes in between, and the numbers'
+places and widths, so that one call of `struct` reads them all and one comparison checks the rest. A pack whose numbers need other
+widths simply has another shape. A shape is only learnt from a pack that another decoder has taken, and only if it gives the same result.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import partial
+from math import isfinite
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from andon_gateway.senml.pack import FUTURE_LIMIT_MS, RELATIVE_LIMIT_US, Pack, Reading
+from andon_gateway.vocabulary import INTEGER_LIMIT, QUANTITIES
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Sequence
+
+_RELATIVE_LIMIT_MS: Final = RELATIVE_LIMIT_US // 1000
+_DIRECT: Final = 0x17  # largest unsigned integer inside CBOR's initial byte (RFC 8949 3)
+_UNSIGNED: Final = {0x18: "B", 0x19: "H", 0x1A: "I", 0x1B: "Q"}
+_NEGATIVE: Final = {0x38: "B", 0x39: "H", 0x3A: "I"}
+_FLOATS: Final = {0xF9: "e", 0xFA: "f", 0xFB: "d"}
+_FALSE, _TRUE = 0xF4, 0xF5
+_MILLI: Final = b"\xc4\x82\x22"  # tag 4, array of two, exponent -3
+_TEXT, _MAP, _ARRAY, _ARRAY_WITH_COUNT = 0x60, 0xA0, 0x80, 0x98
+_TEXT_WITH_LENGTH: Final = 0x78
+_NAME, _UNIT, _VALUE, _BOOLEAN, _TIME, _BASE_NAME, _BASE_TIME = 0, 1, 2, 4, 6, 0x21, 0x22
+_make_reading: Callable[[Any], Reading] = partial(tuple.__new__, Reading)
+
+
+class Unusual(Exception):  # noqa: N818 -- a signal between decoders: somebody else has to look at this pack
+    """Not for this decoder."""
+
+
+def head_length(payload: bytes) -> int:
+    """Bytes up to the end of the base name, where that comes first; 0: it does not. They name the node and the number of records."""
+    at = 2 if payload[:1] == b"\x98" else 1
+    if payload[at + 1 : at + 2] != b"\x21" or len(payload) < at + 4:
+        return 0
+    length = payload[at + 2]
+    if _TEXT <= length < _TEXT_WITH_LENGTH:
+        return at + 3 + length - _TEXT
+    return at + 4 + payload[at + 3] if length == _TEXT_WITH_LENGTH else 0
+
+
+class Shape:
+    """One form of packs, from the end of the base name on.
+
+    Args:
+        parts: What stands where.
+        rejected: The empty counter that all its packs share.
+    """
+
+    __slots__ = (
+        "_base", "_booleans", "_boot", "_constants", "_counted", "_from_integer", "_names", "_negative", "_rejected", "_seq", "_small", "_times",
+        "_unpack", "_values", "_wide", "size",
+    )  # fmt: skip
+
+    def __init__(self, parts: Parts, rejected: Counter[str]) -> None:
+        layout = struct.Struct(parts.layout)
+        self._unpack = layout.unpack_from
+        self.size = layout.size
+        self._constants = tuple(parts.constants)
+        self._boot, self._seq, self._base = parts.boot, parts.seq, parts.base
+        nothing = parts.count  # the zero behind the last number
+        self._times = [nothing if slot is None else slot for slot in parts.times]
+        if len(parts.values) < 2:  # noqa: PLR2004 -- of one item, itemgetter makes no tuple
+            raise Unusual
+        self._values: Callable[[Sequence[Any]], tuple[Any, ...]] = itemgetter(*parts.values)
+        self._names = tuple(parts.names)
+        self._small, self._negative, self._wide = parts.small, parts.negative, parts.wide
+        self._booleans = [number for number, slot in enumerate(parts.values) if slot in parts.booleans]
+        self._from_integer = [number for number, slot in enumerate(parts.values) if slot in parts.integers]
+        self._rejected = rejected
+        counted = tuple(number for number, name in enumerate(parts.names) if QUANTITIES[name].cumulative)
+        self._counted = None if self._booleans else counted
+
+    def decode(self, payload: bytes, at: int, node: str, arrival_ms: int) -> Pack | None:
+        """The pack, if it has this shape and all its numbers are in range; `at` is the end of the base name."""
+        fields = self._unpack(payload, at)
+        if fields[::2] != self._constants:
+            return None
+        numbers = [*fields[1::2], 0]
+        for slot in self._small:
+            if numbers[slot] > _DIRECT:
+                return None
+        for slot in self._wide:
+            if numbers[slot] >= INTEGER_LIMIT:
+                return None
+        for slot in self._negative:
+            numbers[slot] = -1 - numbers[slot]
+        times = self._resolve(numbers, arrival_ms)
+        values = self._values(numbers)
+        if times is None or not isfinite(sum(values)):
+            return None
+        if self._booleans or self._from_integer or 0.0 in values:
+            checked = self._checked(values)
+            if checked is None:
+                return None
+            values = checked
+        readings = list(map(_make_reading, zip(self._names, times, values, strict=True)))
+        return Pack(node, numbers[self._boot], numbers[self._seq], readings, self._rejected, self._counted)
+
+    def _resolve(self, numbers: list[Any], arrival_ms: int) -> list[int] | None:
+        base_ms = numbers[self._base]
+        times = [base_ms + numbers[slot] for slot in self._times]
+        oldest, newest = min(times), max(times)
+        if oldest < _RELATIVE_LIMIT_MS:
+            if newest >= _RELATIVE_LIMIT_MS:
+                return None
+            times = [time_ms + arrival_ms for time_ms in times]
+            oldest, newest = oldest + arrival_ms, newest + arrival_ms
+        return times if oldest >= _RELATIVE_LIMIT_MS and newest <= arrival_ms + FUTURE_LIMIT_MS else None
+
+    def _checked(self, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Booleans from their bytes, floats from integers, and no negative zero."""
+        changed = [value + 0.0 if type(value) is float else value for value in values]
+        for number in self._from_integer:
+            changed[number] += 0.0
+        for number in self._booleans:
+            if changed[number] not in (_FALSE, _TRUE):
+                return None
+            changed[number] = changed[number] == _TRUE
+        return tuple(changed)
+
+
+class Parts:
+    """Walks over a pack and notes constants and numbers."""
+
+    def __init__(self, payload: bytes, at: int) -> None:
+        self._payload = payload
+        self._at = at
+        self._constant_from = at
+        self.layout = ">"
+        self.constants: list[bytes] = []
+        self.count = 0
+        self.boot = self.seq = -1
+        self.base: int = -1
+        self.names: list[str] = []
+        self.times: list[int | None] = []
+        self.values: list[int] = []
+        self.small: list[int] = []
+        self.negative: list[int] = []
+        self.wide: list[int] = []
+        self.booleans: list[int] = []
+        self.integers: list[int] = []
+        self.floats: list[int] = []
+
+    def walk(self) -> None:
+        """Read all records.
+
+        Raises:
+            Unusual: Something that no shape can hold.
+            IndexError: The pack ends early.
+        """
+        payload = self._payload
+        counted = payload[0] == _ARRAY_WITH_COUNT
+        records = payload[1] if counted else payload[0] - _ARRAY
+        self._identity(payload[2 if counted else 1] - _MAP - 1)
+        self._identity(self._next() - _MAP)
+        for _ in range(records - 2):
+            self._record(self._next() - _MAP)
+        if self._at != len(payload):
+            raise Unusual
+        if self.base < 0:
+            self.base = self.count  # no base time: the zero behind the last number
+        self._constant(self._at)
+
+    def _next(self) -> int:
+        self._at += 1
+        return self._payload[self._at - 1]
+
+    def _constant(self, until: int) -> None:
+        self.constants.append(self._payload[self._constant_from : until])
+        self.layout += f"{until - self._constant_from}s"
+
+    def _slot(self, code: str) -> int:
+        self._constant(self._at)
+        self.layout += code
+        self._at += struct.calcsize(f">{code}")
+        self._constant_from = self._at
+        self.count += 1
+        return self.count - 1
+
+    def _text(self) -> str:
+        length = self._next() - _TEXT
+        if not 0 <= length < _TEXT_WITH_LENGTH - _TEXT:
+            raise Unusual
+        self._at += length
+        return self._payload[self._at - length : self._at].decode()
+
+    def _integer(self) -> int:
+        initial = self._next()
+        if initial <= _DIRECT:
+            self._at -= 1
+            self.small.append(self._slot("B"))
+            return self.small[-1]
+        if initial in _UNSIGNED:
+            slot = self._slot(_UNSIGNED[initial])
+            if _UNSIGNED[initial] == "Q":
+                self.wide.append(slot)
+            return slot
+        if initial in _NEGATIVE:
+            self.negative.append(self._slot(_NEGATIVE[initial]))
+            return self.negative[-1]
+        raise Unusual
+
+    def _number(self) -> int:
+        if self._payload[self._at] not in _FLOATS:
+            return self._integer()
+        self.floats.append(self._slot(_FLOATS[self._next()]))
+        return self.floats[-1]
+
+    def _milliseconds(self) -> int:
+        if self._payload[self._at : self._at + len(_MILLI)] != _MILLI:
+            raise Unusual
+        self._at += len(_MILLI)
+        return self._integer()
+
+    def _identity(self, pairs: int) -> None:
+        name, value = "", -1
+        for _ in range(pairs):
+            label = self._next()
+            if label == _NAME:
+                name = self._text()
+            elif label == _VALUE:
+                value = self._integer()
+            elif label == _BASE_TIME:
+                self.base = self._milliseconds()
+            else:
+                raise Unusual
+        if value in self.negative or value in self.wide:
+            raise Unusual
+        if name == "boot":
+            self.boot = value
+        elif name == "seq":
+            self.seq = value
+        else:
+            raise Unusual
+
+    def _record(self, pairs: int) -> None:
+        name, value, time = "", -1, None
+        for _ in range(pairs):
+            label = self._next()
+            if label == _NAME:
+                name = self._text()
+            elif label == _UNIT:
+                self._text()
+            elif label == _TIME:
+                time = self._offset()
+            else:
+                value = self._value(label)
+        if value < 0:
+            raise Unusual
+        self._check(name, value)
+        self.names.append(name)
+        self.times.append(time)
+        self.values.append(value)
+
+    def _offset(self) -> int | None:
+        """A record's time; None: zero, which is a constant."""
+        if self._payload[self._at] != 0:
+            return self._milliseconds()
+        self._at += 1
+        return None
+
+    def _value(self, label: int) -> int:
+        if label == _VALUE:
+            return self._number()
+        if label != _BOOLEAN:
+            raise Unusual
+        self.booleans.append(self._slot("B"))
+        return self.booleans[-1]
+
+    def _check(self, name: str, value: int) -> None:
+        """Whether every number that can stand at the place is one for the name, up to what `Shape.decode` checks."""
+        quantity = QUANTITIES[name]
+        if value in self.booleans:
+            fits = quantity.value_type == "boolean"
+        elif value in self.floats:
+            fits = quantity.value_type == "number"
+        elif quantity.value_type == "number":
+            self.integers.append(value)
+            fits = True
+        else:
+            fits = quantity.value_type == "integer" and not (value in self.negative and quantity.minimum >= 0)
+        if not fits:
+            raise Unusual

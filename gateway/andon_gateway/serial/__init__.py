@@ -1,0 +1,1 @@
+"""Wired nodes: slipmux over serial lines."""

@@ -1,0 +1,1 @@
+"""From the spool to the store: line protocol, batches, and what to send next after an outage."""
