@@ -77,3 +77,20 @@ def lan():
     from network import LAN
 
     return LAN() if STM32 else LAN(0)  # type: ignore[call-arg]  # the stubs are the ESP32's; the STM32 takes no number
+
+
+def start_lan(nic):
+    """Switch the Ethernet interface on unless it is; return whether it is on now.
+
+    Raises:
+        OSError: The interface does not answer.
+    """
+    if STM32:
+        # Here `active()` says whether a cable is plugged in, and `active(True)` waits ten seconds for one: nothing else
+        # would run meanwhile.
+        if not nic.active():
+            return False
+        nic.active(True)
+    elif not nic.active():
+        nic.active(True)
+    return True

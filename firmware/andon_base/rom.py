@@ -12,6 +12,7 @@ import sys
 from binascii import crc32
 
 import vfs
+from machine import Pin
 from micropython import const
 
 from andon_base.romfs import Tree
@@ -25,9 +26,12 @@ _BLOCK = const(4096)
 _SEAL = const("<8s32sII")
 _MAGIC = const(b"ANDONROM")
 _IMAGE_AT = const(64)
-# rom_ioctl: number of partitions, and one of them as memory.
+# rom_ioctl: number of partitions, and one of them as memory; erase from its start on, write.
 _COUNT = const(1)
 _MEMORY = const(2)
+_ERASE = const(3)
+_WRITE = const(4)
+_STM32 = hasattr(Pin, "cpu")
 
 
 def enter():
@@ -81,10 +85,13 @@ def place(folder, manifest=None):
 
 
 def _memory(number):
-    """The mapped third of the partition; None on a board without one."""
+    """Where an image lies, mapped: its third of the partition; None where it has no place."""
     if not hasattr(vfs, "rom_ioctl") or vfs.rom_ioctl(_COUNT) < 1:
         return None
     memory = memoryview(vfs.rom_ioctl(_MEMORY, 0))
+    if _STM32:
+        # Erased from its start only: one image, the base's.
+        return None if number else memory
     third = _third(len(memory))
     return memory[number * third : (number + 1) * third]
 
@@ -132,15 +139,13 @@ def _sealed(memory, identity):
     return size if crc32(memory[_IMAGE_AT : _IMAGE_AT + size]) == crc else 0
 
 
-def _write(number, third, tree, identity):
+def _write(number, room, tree, identity):
     """Write an image, its seal last."""
-    from esp32 import Partition
-
     size = tree.size()
-    if _IMAGE_AT + size > third:
-        raise OSError("an image of %d bytes: the place has %d" % (size, third - _IMAGE_AT))
-    partition = Partition("romfs")
-    block = first = number * third // _BLOCK
+    if _IMAGE_AT + size > room:
+        raise OSError("an image of %d bytes: the place has %d" % (size, room - _IMAGE_AT))
+    flash = _Stm32Flash(_IMAGE_AT + size) if _STM32 else _Esp32Flash(number * room // _BLOCK)
+    block = 0
     buffer = bytearray(b"\xff" * _BLOCK)
     filled = _IMAGE_AT
     crc = 0
@@ -153,11 +158,45 @@ def _write(number, third, tree, identity):
             view = view[taken:]
             filled += taken
             if filled == _BLOCK:
-                partition.writeblocks(block, buffer)
+                flash.write(block, buffer)
                 block += 1
                 filled = 0
     if filled:
-        partition.writeblocks(block, buffer)
-    partition.readblocks(first, buffer)
-    struct.pack_into(_SEAL, buffer, 0, _MAGIC, identity, size, crc)
-    partition.writeblocks(first, buffer)
+        flash.write(block, buffer)
+    flash.seal(buffer, struct.pack(_SEAL, _MAGIC, identity, size, crc))
+
+
+class _Esp32Flash:
+    """A third of the partition, in blocks that are erased as they are written."""
+
+    def __init__(self, first):
+        from esp32 import Partition
+
+        self._partition = Partition("romfs")
+        self._first = first
+
+    def write(self, block, buffer):
+        self._partition.writeblocks(self._first + block, buffer)
+
+    def seal(self, buffer, seal):
+        self._partition.readblocks(self._first, buffer)
+        buffer[: len(seal)] = seal
+        self._partition.writeblocks(self._first, buffer)
+
+
+class _Stm32Flash:
+    """The partition from its start, erased first; what was written as ones can still become the seal."""
+
+    def __init__(self, size):
+        self._do(_ERASE, size)
+
+    def write(self, block, buffer):
+        self._do(_WRITE, block * _BLOCK, buffer)
+
+    def seal(self, _buffer, seal):
+        self._do(_WRITE, 0, seal)
+
+    def _do(self, operation, *arguments):
+        result = vfs.rom_ioctl(operation, 0, *arguments)
+        if result < 0:
+            raise OSError(-result)

@@ -61,25 +61,31 @@ class WLAN:
 class LAN:
     """Ethernet interface; byte 8 of the register file is the cable. The host's own network carries the datagrams."""
 
-    def __init__(self, *_id, **_options):
+    def __init__(self, *number, **_options):
+        # The STM32's takes no number.
+        self._stm32 = not number
         self._active = False
         self._dhcp = False
         self._config = ("0.0.0.0", "255.255.255.0", "192.168.0.1", "8.8.8.8")  # noqa: S104 - what lwIP calls no address
 
     def active(self, is_active=None):
-        """Switch the interface on or off, or ask."""
+        """Switch the interface on or off, or ask; an STM32 answers whether there is a link, on or off, and needs one."""
         if is_active is not None:
+            if is_active and self._stm32 and not registers.wifi_reachable():
+                raise OSError(110)
             self._active = bool(is_active)
-        return self._active
+        return registers.wifi_reachable() if self._stm32 else self._active
 
     def isconnected(self):
         """Whether the cable is in and there is an address."""
         return self._active and registers.wifi_reachable() and self.ifconfig()[0] != "0.0.0.0"  # noqa: S104 - see above
 
     def status(self):
-        """0 down, 1 link, 2 link without an address, 3 up."""
-        if not self._active or not registers.wifi_reachable():
+        """0 down, 1 link of an interface that is off, 2 link without an address, 3 up."""
+        if not registers.wifi_reachable():
             return 0
+        if not self._active:
+            return 1
         return 3 if self.isconnected() else 2
 
     def ifconfig(self, config=None):

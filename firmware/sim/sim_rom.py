@@ -1,6 +1,6 @@
 """The chip's `romfs` partition: a file beside the flash image, and the memory that it is mapped into.
 
-`vfs.rom_ioctl` as MicroPython's esp32 port has it; writing goes through `esp32.Partition("romfs")`.
+`vfs.rom_ioctl` as MicroPython's ports have it; the firmware writes an ESP32's through `esp32.Partition("romfs")`.
 """
 
 import sim_parts
@@ -29,9 +29,39 @@ def attach(memory, path, host):
                 file.write(memory[at : at + _BLOCK])
 
 
-def rom_ioctl(operation, *_arguments):
-    """1: how many partitions; 2: the partition as memory."""
+def rom_ioctl(operation, *arguments):
+    """1: how many partitions; 2: the partition as memory; 3: erase so many bytes; 4: write what is erased."""
+    if operation == 3:
+        return _erase(arguments[1])
+    if operation == 4:
+        return _program(arguments[1], arguments[2])
     return {1: 1, 2: _memory}.get(operation, -22)
+
+
+def _erase(size):
+    if size > len(_memory):
+        return -22
+    for at in range(0, size, _BLOCK):
+        _memory[at : at + _BLOCK] = b"\xff" * _BLOCK
+    _keep(0, size)
+    # What may be written at once.
+    return 16
+
+
+def _program(at, data):
+    if at + len(data) > len(_memory):
+        return -22
+    for number, byte in enumerate(data):
+        # Flash: ones become zeros, never the other way.
+        _memory[at + number] &= byte
+    _keep(at, len(data))
+    return 0
+
+
+def _keep(at, size):
+    with _host.open(_path, "r+b") as file:
+        file.seek(at)
+        file.write(_memory[at : at + size])
 
 
 class RomPartition:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import aiocoap  # type: ignore[import-untyped]  # aiocoap has no types
 import pytest
 import pytest_asyncio
+from aiocoap import resource
 from e2e.board_tools import prompt, put_parts
+from firmware.aiocoap_gateway import free_udp_port
 
+from andon_gateway.serial_lines import SerialLine
 from andon_workbench.node.link import BoardLink
+from andon_workbench.rungs.capability import Capability
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +31,8 @@ pytestmark = [
     pytest.mark.needs_capability("console"),
 ]
 
+# 2.05 Content [RFC 7252 5.9.1.5].
+CONTENT = 0x45
 OPEN_THERMOMETER = """
 import time
 def open_thermometer():
@@ -52,24 +60,25 @@ from andon_node.clock import Clock
 from andon_node.drivers.relay import Relay
 relay = Relay(settings.relays[0], Clock())
 """
-ASK_GATEWAY = """
+ASK = """
 import asyncio
 from andon_node.coap import message as coap
 from andon_node.coap.endpoint import Endpoint
 from andon_node.net.link import open_link
 link = open_link(settings)
 endpoint = Endpoint(link.datagrams, None)
-async def ask():
-    tasks = [asyncio.create_task(link.run()), asyncio.create_task(endpoint.serve())]
+async def tick():
+    # A tool gives a board up that says nothing for ten seconds, and a request is repeated for longer than that.
+    while True:
+        print(".")
+        await asyncio.sleep(1)
+async def ask(method, path, payload=b""):
+    tasks = [asyncio.create_task(link.run()), asyncio.create_task(endpoint.serve()), asyncio.create_task(tick())]
     try:
-        for _ in range(60):
-            if link.connected():
-                break
-            # A tool gives a board up that says nothing for ten seconds.
-            print(".")
-            await asyncio.sleep(1)
-        answer = await endpoint.request(link.gateway_address(), coap.GET, [(coap.URI_PATH, b".well-known"), (coap.URI_PATH, b"core")])
-        return answer.code
+        await asyncio.wait_for(link.wait_connected(), 60)
+        options = [(coap.URI_PATH, part) for part in path]
+        answer = await endpoint.request(link.gateway_address(), method, options, payload)
+        return answer.code, bytes(answer.payload)
     finally:
         for task in tasks:
             task.cancel()
@@ -95,6 +104,11 @@ async def at_prompt(bench: Bench, work: Callable[[BoardLink], Any]) -> Any:
             return work(board)
 
     return await asyncio.to_thread(enter)
+
+
+def answer_of(board: BoardLink, request: str) -> Any:
+    """Code and payload of an answer; what the link says on the console comes before it."""
+    return ast.literal_eval(board.run(f"print(asyncio.run(ask({request})))").splitlines()[-1])
 
 
 async def test_file_arrives_whole_and_survives_a_reset(prepared: Bench) -> None:
@@ -177,12 +191,47 @@ async def test_link_and_coap_reach_the_gateway(prepared: Bench, hall: Factory) -
         with BoardLink(port, attempts=30) as board:
             board.write("config.json", config(prepared, hall.gateway.address("coap")))
         with prompt(port) as board:
-            board.run(ASK_GATEWAY)
-            # The link says on the console how it goes; the answer is the last line.
-            return int(board.run("print(asyncio.run(ask()))").splitlines()[-1])
+            board.run(ASK)
+            return answer_of(board, 'coap.GET, (b".well-known", b"core")')
 
-    # 2.05 Content [RFC 7252 5.9.1.5].
-    assert await asyncio.to_thread(ask, prepared.port) == 0x45
+    code, links = await asyncio.to_thread(ask, prepared.port)
+    assert code == CONTENT
+    assert b"</t>" in links
+
+
+class Swap(resource.Resource):  # type: ignore[misc]  # aiocoap has no types
+    """Answers with the payload backwards, which no line makes of it by itself."""
+
+    async def render_post(self, request: aiocoap.Message) -> aiocoap.Message:
+        return aiocoap.Message(code=aiocoap.CONTENT, payload=request.payload[::-1])
+
+
+@pytest.mark.needs_capability("wire")
+async def test_slipmux_on_the_data_line_carries_coap_both_ways(prepared: Bench) -> None:
+    """The gateway's own end of the line, and aiocoap behind it."""
+    if Capability.WIRE not in prepared.capabilities:
+        pytest.skip(f"the rung {prepared.name} has no end of the data line on this machine (docs/boards.md)")
+    site = resource.Site()
+    site.add_resource(["swap"], Swap())
+    address = ("127.0.0.1", free_udp_port())
+    server = await aiocoap.Context.create_server_context(site, bind=address)
+    line = SerialLine(prepared.wire, 115_200, address)
+    serving = asyncio.create_task(line.run())
+    # Every byte there is, and those that the framing escapes in a row: END, ESC and what they become (RFC 1055).
+    payload = bytes(range(256)) + b"\xc0\xdb\xdc\xdd" * 8 + os.urandom(600)
+
+    def ask(port: str) -> Any:
+        with prompt(port) as board:
+            board.run(f"settings.link, settings.uart, settings.baud = 'serial', {prepared.uart}, 115200\n{ASK}")
+            return answer_of(board, f'coap.POST, (b"swap",), {payload!r}')
+
+    try:
+        assert await asyncio.to_thread(ask, prepared.port) == (CONTENT, payload[::-1])
+        assert line.counts.broken == 0
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        await server.shutdown()
 
 
 @pytest.mark.needs_capability("power_cut")

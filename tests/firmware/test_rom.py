@@ -23,6 +23,9 @@ os.chdir(sys.argv[1])
 memory = memoryview(bytearray(3 * 16 * 4096))
 sim_rom.attach(memory, sys.argv[1] + "/partition", vfs.VfsPosix("/"))
 sys.modules["vfs"] = __import__("sim_vfs")
+if sys.argv[2] == "stm32":
+    import sim_stm32
+    sim_stm32.enter()
 from andon_base import rom
 rom.print = lambda *words: sys.stderr.write("%s\\n" % (words,))
 whole_write = sim_rom.RomPartition.writeblocks
@@ -36,6 +39,16 @@ def write(self, block, buffer, offset=0):
     whole_write(self, block, buffer, offset)
 
 sim_rom.RomPartition.writeblocks = write
+whole_program = sim_rom._program
+
+def program(at, data):
+    state["writes"] += 1
+    if state["writes"] == state["cut"]:
+        whole_program(at, memoryview(data)[: len(data) // 2])
+        return -5
+    return whole_program(at, data)
+
+sim_rom._program = program
 
 def walk(path, found, root):
     for name, kind, *_ in os.ilistdir(path):
@@ -69,9 +82,9 @@ BLOCKS = 16
 class Chip:
     """The VM with one flash folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: str = "esp32") -> None:
         self.folder = folder
-        self.vm = LineVm(SOURCE, str(folder), sim=True)
+        self.vm = LineVm(SOURCE, str(folder), kind, sim=True)
 
     def ask(self, operation: str, argument: object) -> Any:
         return json.loads(self.vm.ask(json.dumps([operation, argument])))
@@ -91,6 +104,14 @@ class Chip:
 @pytest.fixture
 def chip(tmp_path: Path) -> Iterator[Chip]:
     started = Chip(tmp_path)
+    yield started
+    started.vm.close()
+
+
+@pytest.fixture
+def stm32(tmp_path: Path) -> Iterator[Chip]:
+    """Its flash is erased from the partition's start and then written once; it goes through `rom_ioctl`."""
+    started = Chip(tmp_path, "stm32")
     yield started
     started.vm.close()
 
@@ -199,3 +220,25 @@ def test_too_large_or_not_compiled_runs_from_its_folder(chip: Chip) -> None:
     assert chip.place("app_a")["path"] == "app_a"
     assert chip.place("app_b")["path"] == "app_b"
     assert chip.place("") == {"path": "", "writes": 0, "files": {}}
+
+
+def test_stm32_runs_its_base_in_place_and_slots_from_files(stm32: Chip) -> None:
+    content = stm32.put("", application(1))
+    stm32.put("app_a", application(2))
+    first, again = stm32.place(""), stm32.place("")
+    assert (first["path"], first["files"]) == ("/base", content)
+    assert first["writes"] > 0
+    assert again == {**first, "writes": 0}
+    # There is one place: a slot's image would cost the base's.
+    assert stm32.place("app_a") == {"path": "app_a", "writes": 0, "files": {}}
+
+
+def test_stm32_power_cut_in_any_write_leaves_the_files_and_the_next_start_repairs(stm32: Chip) -> None:
+    content = stm32.put("", application(1))
+    writes = stm32.place("")["writes"]
+    assert writes > 8
+    for cut in range(1, writes + 1):
+        content |= stm32.put("", {"andon_node/a.mpy": b"%d" % cut})
+        assert stm32.place("", cut=cut)["path"] == ""
+        repaired = stm32.place("")
+        assert (repaired["path"], repaired["files"]) == ("/base", content)

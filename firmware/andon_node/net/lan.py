@@ -17,6 +17,7 @@ class LanLink:
     def __init__(self, settings):
         network.hostname(settings.node)
         self.nic = chip.lan()
+        self._on = False
         # (address, mask, gateway, name server), None: by DHCP.
         self._static = settings.lan
         self._gateway = (settings.gateway_host, settings.gateway_port)
@@ -58,13 +59,15 @@ class LanLink:
             await asyncio.sleep_ms(_POLL_MS)
 
     def bring_up(self):
-        """Switch the interface on and give it its address, as far as it has not.
+        """Switch the interface on once there is a cable, and give it its address.
 
         Raises:
             OSError: The interface does not answer.
         """
-        if not self.nic.active():
-            self.nic.active(True)
+        if not self._on:
+            self._on = chip.start_lan(self.nic)
+            if not self._on:
+                return
             if self._static is None and hasattr(self.nic, "ipconfig"):
                 # Does not wait for an answer, as `ifconfig("dhcp")` would.
                 self.nic.ipconfig(dhcp4=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from andon_workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from andon_workbench.rungs.capability import Capability
@@ -24,16 +25,22 @@ class Bench(Protocol):
         capabilities: What works here; calling what does not raises `RungError`.
         port: The console's port for `andon node`.
         host: Address of this machine as the board sees it, on which a gateway has to listen.
+        uart: Number of the UART on the board that is its data line.
         template: `config.json` for this board without node id and gateway: one temperature 0, one counter 0, one relay 0.
     """
 
     name: str
     host: str
+    uart: int
     capabilities: frozenset[Capability]
 
     @property
     def port(self) -> str:
         """The console's port."""
+
+    @property
+    def wire(self) -> Path:
+        """The data line's end at this machine: a serial port or a pty, which may be opened at any time."""
 
     @property
     def template(self) -> dict[str, Any]:

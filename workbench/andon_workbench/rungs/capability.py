@@ -14,6 +14,8 @@ class Capability(StrEnum):
     """Heap and flash for the whole firmware."""
     NETWORK = "network"
     """Datagrams between the board and a gateway on this machine."""
+    WIRE = "wire"
+    """The other end of its data line (a UART beside the console) is a port of this machine."""
     SENSOR = "sensor"
     """The temperature that the board measures can be set."""
     CYCLES = "cycles"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from andon_workbench.rungs.bench import Bench, RungError
-from andon_workbench.rungs.capability import ALL_UNIX, RENODE, SERIAL, Capability
+from andon_workbench.rungs.capability import ALL_UNIX, RENODE, Capability
 from andon_workbench.rungs.renode.bench import RenodeBench
-from andon_workbench.rungs.serial_bench import HOST, SerialBench
+from andon_workbench.rungs.serial_bench import SerialBench, tied_to
 from andon_workbench.rungs.unix_bench import UnixBench
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def declared(board: str, environment: Mapping[str, str]) -> frozenset[Capability
         return ALL_UNIX - {Capability.FLEET}
     if board == "renode":
         return RENODE
-    return SERIAL | ({Capability.NETWORK} if HOST in environment else frozenset())
+    return tied_to(environment)
 
 
 def open_bench(board: str, folder: Path, checkout: Checkout) -> Bench:

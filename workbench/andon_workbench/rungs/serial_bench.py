@@ -12,14 +12,22 @@ from andon_workbench.rungs.bench import RungError
 from andon_workbench.rungs.capability import SERIAL, Capability
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 TEMPLATE = "ANDON_BOARD_TEMPLATE"
 HOST = "ANDON_BOARD_HOST"
+WIRE = "ANDON_BOARD_WIRE"
+
+
+def tied_to(environment: Mapping[str, str]) -> frozenset[Capability]:
+    """What a board on a port can do, by what the environment says that it is tied to."""
+    more = {Capability.NETWORK: HOST, Capability.WIRE: WIRE}
+    return SERIAL | {capability for capability, name in more.items() if name in environment}
 
 
 class SerialBench:
-    """The board on `port`; with a host address in the environment it reaches a gateway here."""
+    """The board on `port`; what else it is tied to is in the environment: this machine's address, a port on its data line."""
 
     name = "serial"
 
@@ -35,7 +43,9 @@ class SerialBench:
             raise MissingPartError(f"{TEMPLATE} is not set: the board's config.json, as for andon node provision")
         self.template: dict[str, Any] = json.loads(Path(template).read_text())
         self.host = os.environ.get(HOST, "127.0.0.1")
-        self.capabilities = SERIAL | ({Capability.NETWORK} if HOST in os.environ else frozenset())
+        self.wire = Path(os.environ.get(WIRE, os.devnull))
+        self.uart = int(self.template.get("link", {}).get("uart", 1))
+        self.capabilities = tied_to(os.environ)
 
     async def __aenter__(self) -> Self:
         return self

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from andon_workbench.board import Board, BoardFiles
+from andon_workbench.faults.serial_cable import CableFaults, SerialCable
 from andon_workbench.registers import Edge, RegisterFile, rom_code
 from andon_workbench.rungs.capability import ALL_UNIX
 from andon_workbench.serial_line import SerialLine
@@ -60,6 +61,7 @@ class UnixBench:
 
     capabilities = ALL_UNIX
     host = "127.0.0.1"
+    uart = 2
 
     def __init__(self, folder: Path, checkout: Checkout, chip: Literal["esp32", "stm32"] = "esp32") -> None:
         self.name = f"unix, {chip}"
@@ -70,7 +72,9 @@ class UnixBench:
         self._registers = RegisterFile.create(registers)
         self._flash = folder / "flash.img"
         self._line = SerialLine(registers)
-        files = BoardFiles(self._flash, registers, folder / "console.log")
+        self._cable = SerialCable(folder, CableFaults(), self.name)
+        uarts = {self.uart: self._cable.node_port}
+        files = BoardFiles(self._flash, registers, folder / "console.log", uarts=uarts)
         self.board = Board(self.name, files, checkout, line=self._line, blank=True, chip=chip)
         if chip == "esp32":
             self._registers.place_sensor(0, bus_pin=self._wiring.sensor, rom=rom_code(1), raw=0)
@@ -84,6 +88,11 @@ class UnixBench:
         return self._line.port
 
     @property
+    def wire(self) -> Path:
+        """The data line's end at this machine."""
+        return self._cable.gateway_port
+
+    @property
     def template(self) -> dict[str, Any]:
         """The configuration to start from."""
         return {
@@ -95,6 +104,7 @@ class UnixBench:
         }
 
     async def __aenter__(self) -> Self:
+        self._cable.open()
         try:
             await self.board.power_on()
             async with asyncio.timeout(_START_LIMIT_S):
@@ -110,6 +120,7 @@ class UnixBench:
     ) -> None:
         with contextlib.suppress(ProcessLookupError):
             await self.board.power_off()
+        self._cable.close()
         self._registers.close()
 
     async def set_temperature(self, celsius: float) -> None:

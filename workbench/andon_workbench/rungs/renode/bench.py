@@ -30,6 +30,7 @@ class RenodeBench:
     """One board under Renode. `folder` is for its log and its ptys; nothing outlives it: files go with Renode's end."""
 
     name = "renode"
+    uart = 2
 
     def __init__(self, folder: Path, checkout: Checkout) -> None:
         """Find the parts.
@@ -50,6 +51,11 @@ class RenodeBench:
     def port(self) -> str:
         """The console's port."""
         return self.machine.port
+
+    @property
+    def wire(self) -> Path:
+        """The pty on UART 2."""
+        return self.machine.wire
 
     @property
     def template(self) -> dict[str, Any]:
@@ -103,6 +109,8 @@ class RenodeBench:
         except BaseException:
             self._stop()
             raise
+        if self.machine.in_container:
+            self.capabilities -= {Capability.WIRE}
         if self._network.wire is None:
             self.capabilities -= {Capability.NETWORK, Capability.NODE}
         else:

@@ -65,6 +65,8 @@ class RenodeMachine:
         self.folder = folder
         self.port = ""
         self.log = folder / "renode.log"
+        self.wire = folder / "wire"
+        self.in_container = program.container
         self._program = program
         self._scripts = scripts
         self._image = image
@@ -219,7 +221,7 @@ class RenodeMachine:
             self.port = str(self.folder / "console")
             settings = {
                 "console": f"@{self.port}",
-                "wire": f"@{self.folder / 'wire'}",
+                "wire": f"@{self.wire}",
                 "terminals": self._script("terminals_pty.resc"),
             }
         if self._network.wire is None:
