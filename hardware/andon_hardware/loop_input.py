@@ -73,15 +73,15 @@ def figures() -> list[Figure]:
     errors = error_share()
     total = sum(errors.values())
     return [
-        Figure("voltage at 3.6 mA", "I R1", voltage(FAIL_LOW_A), "V", at_least=ADC_LOW_V, why="the ADC is calibrated from 0.15 V"),
-        Figure("voltage at 21 mA", "I R1", voltage(FAIL_HIGH_A), "V", at_most=ADC_HIGH_V, why="and up to 2.45 V"),
-        Figure("burden at 20 mA", "I (R1 + F1)", burden(20e-3), "V", at_most=5.0, why="leaves a loop-powered transmitter 19 V of 24 V"),
-        Figure("24 V on the terminals: fuse current", "(24 V - Vz) / F1", fault_current(), "A", at_least=0.25,
+        Figure("voltage at 3.6 mA", "I R31", voltage(FAIL_LOW_A), "V", at_least=ADC_LOW_V, why="the ADC is calibrated from 0.15 V"),
+        Figure("voltage at 21 mA", "I R31", voltage(FAIL_HIGH_A), "V", at_most=ADC_HIGH_V, why="and up to 2.45 V"),
+        Figure("burden at 20 mA", "I (R31 + F31)", burden(20e-3), "V", at_most=5.0, why="leaves a loop-powered transmitter 19 V of 24 V"),
+        Figure("24 V on the terminals: fuse current", "(24 V - Vz) / F31", fault_current(), "A", at_least=0.25,
                why="well above the 100 mA at which MF-R005 trips"),
-        Figure("24 V on the terminals: power in R1", "Vz^2 / R1", shunt_power_miswired(), "W", at_most=0.6, why="a 0.6 W resistor"),
-        Figure("24 V on the terminals: current into 3V3", "(Vz - VDD - Vd) / R2", clamp_current(), "A", at_most=10e-3,
+        Figure("24 V on the terminals: power in R31", "Vz^2 / R1", shunt_power_miswired(), "W", at_most=0.6, why="a 0.6 W resistor"),
+        Figure("24 V on the terminals: current into 3V3", "(Vz - VDD - Vd) / R32", clamp_current(), "A", at_most=10e-3,
                why="less than the ESP32 always takes"),
-        Figure("filter", "R2 C1", over_tolerances(lambda series, capacitor: series * capacitor, series=SERIES, capacitor=CAPACITOR),
+        Figure("filter", "R32 C31", over_tolerances(lambda series, capacitor: series * capacitor, series=SERIES, capacitor=CAPACITOR),
                "s", at_most=0.1, why="settled well within a sample"),
         Figure("error of the span, all together", "ADC + shunt + leakage", Range(0.0, total, total), "", at_most=0.05,
                why=", ".join(f"{name} {share:.2%}" for name, share in errors.items())),

@@ -86,9 +86,9 @@ def figures() -> list[Figure]:
     slowest = decay().high + RELEASE_TIME_S
     return [
         Figure("coil current", "VDD5 / (Rcoil + Ron)", coil_current(), "A", at_most=0.3, why="AO3400A: far below its limit"),
-        Figure("gate, pin not driven", "VDD R2 / (Rup + R2)", undriven_gate(), "V", at_most=THRESHOLD_V,
+        Figure("gate, pin not driven", "VDD R22 / (Rup + R22)", undriven_gate(), "V", at_most=THRESHOLD_V,
                why="off during reset and boot: below the lowest threshold"),
-        Figure("gate, pin high", "VDD R2 / (R1 + R2)", driven_gate(), "V", at_least=2.5, why="on-resistance is given from 2.5 V"),
+        Figure("gate, pin high", "VDD R22 / (R21 + R22)", driven_gate(), "V", at_least=2.5, why="on-resistance is given from 2.5 V"),
         Figure("coil operates up to", "23 degC + (Vcoil/3.75 V - 1) / 0.00393", warmest_coil_c(), "degC", at_least=85.0,
                why="50 degC in the enclosure and 35 K of the coil's own"),
         Figure("peak at the drain", "VDD5 + Vd", drain_peak(), "V", at_most=DRAIN_MAX_V, why="AO3400A: 30 V"),

@@ -51,7 +51,7 @@ def _pulse_input(title: str, kind: pulse_input.Filter, *, schmitt: bool) -> sche
     d += (led_top := elm.Line().right(2.8))
     anode = led_top.end
     low = anode[1] - 3.6
-    d += elm.DiodeTVS().at(top.center).to((top.center[0], low)).label("D1\nSMAJ33A", "bottom", ofst=(-0.05, 0.1))
+    d += elm.DiodeTVS().at(top.center).to((top.center[0], low)).label("D1\nSMAJ33CA", "bottom", ofst=(-0.05, 0.1))
     d += (
         elm.Resistor()
         .at(after.center)
@@ -99,7 +99,7 @@ def _schmitt_opto(d: schemdraw.Drawing, anode: Point, low: float) -> tuple[Point
     d += elm.Line().at(gate.out).to(out)
     middle = (gate.in1[0] + gate.out[0]) / 2
     d += elm.Line().at((middle, y + 0.6)).to((middle, y + 1.0))
-    d += elm.Vdd().at((middle, y + 1.0)).label("3V3, 100 nF")
+    d += elm.Vdd().at((middle, y + 1.0)).label("3V3, C2 100 nF")
     d += elm.Label().at((x + 0.35, y + 0.95)).label("U1  H11L1M")
     d += elm.Label().at((middle + 0.25, y + 0.05)).label("6", fontsize=9)
     d += elm.Label().at((x + 4.85, y - 0.75)).label("4", fontsize=9)
@@ -113,6 +113,13 @@ def _transistor_opto(d: schemdraw.Drawing, anode: Point, low: float) -> tuple[Po
     """LTV-817: LED and phototransistor; returns collector and where the emitter goes down."""
     d += (opto := elm.Optocoupler(box=True).theta(0).at(anode).anchor("anode"))
     d += elm.Line().at(opto.cathode).to((opto.cathode[0], low))
+    for pin, (x, y), shift in (
+        ("1", opto.anode, -0.2),
+        ("2", opto.cathode, -0.2),
+        ("4", opto.collector, 0.25),
+        ("3", opto.emitter, 0.25),
+    ):
+        d += elm.Label().at((x + shift, y + 0.2)).label(pin, fontsize=9)
     d += elm.Label().at((anode[0] + 1.4, anode[1] + 0.75)).label("U1\nLTV-817, rank C")
     d += elm.Line().right(0.4).at(opto.emitter)
     return tuple(opto.collector), (opto.emitter[0] + 0.4, opto.emitter[1])
@@ -132,32 +139,32 @@ def current_loop() -> schemdraw.Drawing:
     """4-20 mA at the ADC."""
     d = _drawing()
     d += (plus := elm.Dot(open=True).label("I +", "left"))
-    d += elm.FuseIEC().right().label("F1  MF-R005")
+    d += elm.FuseIEC().right().label("F31  MF-R005")
     d += (zener := elm.Dot())
     d += elm.Line().right(3.0)
     d += (shunt := elm.Dot())
-    d += elm.Resistor().right(3.0).label(f"R2  {ohms(loop_input.SERIES.nominal)}")
+    d += elm.Resistor().right(3.0).label(f"R32  {ohms(loop_input.SERIES.nominal)}")
     d += (clamp := elm.Dot())
     d += elm.Line().right(2.3)
     d += (cap := elm.Dot())
     d += elm.Line().right(1.0)
     d += elm.Dot(open=True).label("ADC1 pin\n(ESP32)", "right")
     low = plus.center[1] - 3.2
-    d += elm.Zener().at((zener.center[0], low)).to(zener.center).label("D1\n1N5341B\n6.2 V", "bottom")
+    d += elm.Zener().at((zener.center[0], low)).to(zener.center).label("D31\n1N5341B\n6.2 V", "bottom")
     d += (
         elm.Resistor()
         .at(shunt.center)
         .to((shunt.center[0], low))
-        .label(f"R1\n{ohms(loop_input.SHUNT.nominal)}\n0.1 %", "bottom")
+        .label(f"R31\n{ohms(loop_input.SHUNT.nominal)}\n0.1 %", "bottom")
     )
-    d += elm.Diode().at((clamp.center[0], low)).to(clamp.center).label("D2\nBAT54S", "bottom")
-    d += elm.Diode().up().at(clamp.center).label("D2", "bottom")
+    d += elm.Diode().at((clamp.center[0], low)).to(clamp.center).label("D32\nBAT54S\npins 1, 3", "bottom")
+    d += elm.Diode().up().at(clamp.center).label("D32\npins 3, 2", "bottom")
     d += elm.Vdd().label("3V3")
     d += (
         elm.Capacitor()
         .at(cap.center)
         .to((cap.center[0], low))
-        .label(f"C1\n{farads(loop_input.CAPACITOR.nominal)}", "bottom")
+        .label(f"C31\n{farads(loop_input.CAPACITOR.nominal)}", "bottom")
     )
     d += elm.Line().at((plus.center[0], low)).to((cap.center[0], low))
     d += elm.Dot(open=True).at((plus.center[0], low)).label("I -", "left")
@@ -173,17 +180,17 @@ def relay() -> schemdraw.Drawing:
     """A relay and its contact."""
     d = _drawing()
     d += elm.Dot(open=True).label("RELAY1\n(ESP32)", "left")
-    d += elm.Resistor().right().label(f"R1\n{ohms(relay_driver.GATE_SERIES.nominal)}")
+    d += elm.Resistor().right().label(f"R21\n{ohms(relay_driver.GATE_SERIES.nominal)}")
     d += (gate := elm.Dot())
     d += elm.Line().right(2.0)
     d += (fet := elm.NFet(bulk=True, diode=True).theta(0).reverse().anchor("gate"))
-    d += elm.Label().at((fet.drain[0] + 0.5, fet.center[1])).label("Q1\nAO3400A", halign="left")
+    d += elm.Label().at((fet.drain[0] + 0.5, fet.center[1])).label("Q1\nAO3400A\nG 1, S 2, D 3", halign="left")
     low = fet.source[1] - 1.2
     d += (
         elm.Resistor()
         .at(gate.center)
         .to((gate.center[0], low))
-        .label(f"R2\n{ohms(relay_driver.PULL_DOWN.nominal)}", "bottom")
+        .label(f"R22\n{ohms(relay_driver.PULL_DOWN.nominal)}", "bottom")
     )
     d += elm.Ground().at((gate.center[0], low))
     d += elm.Line().at(fet.source).to((fet.source[0], low))
@@ -192,7 +199,7 @@ def relay() -> schemdraw.Drawing:
     d += (bottom := elm.Dot())
     top_y = bottom.center[1] + 2.8
     coil_x = bottom.center[0] + 2.4
-    d += elm.Diode().at(bottom.center).to((bottom.center[0], top_y)).label("D1\n1N4007", "top")
+    d += elm.Diode().at(bottom.center).to((bottom.center[0], top_y)).label("D21\n1N4007", "top")
     d += (top := elm.Dot().at((bottom.center[0], top_y)))
     d += elm.Vdd().at(top.center).label("5 V")
     d += elm.Line().at(top.center).to((coil_x, top_y))
@@ -225,7 +232,7 @@ def _protected_pair(d: schemdraw.Drawing, x: float, upper: float, lower: float, 
     d += elm.Dot().at((x, middle))
     d += elm.Line().at((x, middle)).to((x + 0.6, middle))
     d += elm.Ground().at((x + 0.6, middle))
-    d += elm.Label().at((x + 0.35, middle + 0.55)).label(f"{name}\nSM712", halign="left")
+    d += elm.Label().at((x + 0.35, middle + 0.55)).label(f"{name}\nSM712\n1, 2; 3 to ground", halign="left")
 
 
 def rs485() -> schemdraw.Drawing:
@@ -245,10 +252,10 @@ def rs485() -> schemdraw.Drawing:
         pinspacing=1.5,
         edgepadH=0.4,
         edgepadW=1.2,
-    ).label("U1\nMAX3490E", "center")
+    ).label("U3\nMAX3490E", "center")
     d += chip
     d += elm.Line().left(1.0).at(chip.VCC)
-    d += elm.Vdd().label("3V3, 100 nF")
+    d += elm.Vdd().label("3V3, C41 100 nF")
     d += elm.Line().left(1.0).at(chip.GND)
     d += elm.Ground()
     for anchor, words in ((chip.D, "TX\n(ESP32)"), (chip.R, "RX\n(ESP32)")):
@@ -260,10 +267,10 @@ def rs485() -> schemdraw.Drawing:
         d += elm.Dot(open=True).at((end_x, anchor[1])).label(words, "right")
     bias_x, term_x, tvs_x = chip.A[0] + 1.2, chip.A[0] + 3.4, chip.A[0] + 6.0
     d += elm.Dot().at((bias_x, chip.A[1]))
-    d += elm.Resistor().at((bias_x, chip.A[1])).up(2.0).label(f"R2\n{ohms(serial_line.BIAS.nominal)}", "bottom")
+    d += elm.Resistor().at((bias_x, chip.A[1])).up(2.0).label(f"R42\n{ohms(serial_line.BIAS.nominal)}", "bottom")
     d += elm.Vdd().label("3V3")
     d += elm.Dot().at((bias_x, chip.B[1]))
-    d += elm.Resistor().at((bias_x, chip.B[1])).down(2.0).label(f"R3\n{ohms(serial_line.BIAS.nominal)}", "bottom")
+    d += elm.Resistor().at((bias_x, chip.B[1])).down(2.0).label(f"R43\n{ohms(serial_line.BIAS.nominal)}", "bottom")
     d += elm.Ground()
     for y in (chip.A[1], chip.B[1]):
         d += elm.Dot().at((term_x, y))
@@ -271,10 +278,10 @@ def rs485() -> schemdraw.Drawing:
         elm.Resistor()
         .at((term_x, chip.A[1]))
         .to((term_x, chip.B[1]))
-        .label(f"R1\n{ohms(serial_line.TERMINATION.nominal)}", "bottom")
+        .label(f"R41\n{ohms(serial_line.TERMINATION.nominal)}", "bottom")
     )
-    _protected_pair(d, tvs_x, chip.A[1], chip.B[1], "D1")
-    _protected_pair(d, tvs_x, chip.Y[1], chip.Z[1], "D2")
+    _protected_pair(d, tvs_x, chip.A[1], chip.B[1], "D41")
+    _protected_pair(d, tvs_x, chip.Y[1], chip.Z[1], "D42")
     d += (
         elm.Label().at((chip.A[0] + 5.2, chip.A[1] + 3.2)).label("Wired node: four wires, one node to one gateway port")
     )

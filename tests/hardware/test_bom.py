@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from andon_hardware import __main__ as hardware
-from andon_hardware import bom
+from andon_hardware import bom, schematics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,10 +58,38 @@ def test_each_pulse_input_has_its_parts(kind: str, inputs: int) -> None:
 def test_drawn_part_numbers_are_on_the_bill() -> None:
     bill = " ".join(f"{line.part_number} {line.alternatives}" for line in LINES)
     drawn = "".join(html.unescape(path.read_text()) for path in (hardware.HARDWARE / "drawings").glob("*.svg"))
-    parts = "H11L1M LTV-817 SMAJ33A 1N4148 MF-R005 1N5341B BAT54S AO3400A 1N4007 G5LE-1 MAX3490E SM712 TSR ESP32-DevKitC-32E"
+    parts = "H11L1M LTV-817 SMAJ33CA SMAJ33A 1N4148 MF-R005 1N5341B BAT54S AO3400A 1N4007 G5LE-1 MAX3490E SM712 TSR ESP32-DevKitC-32E"
     for part in parts.split():
         assert part in drawn
         assert part in bill
+
+
+def test_name_on_a_drawing_is_one_part_and_on_the_bill() -> None:
+    """Which resistor is R1 must not depend on which page lies on the bench; the two pulse inputs are alike."""
+    on_bill = {name for line in LINES for name in line.ref.split(", ")}
+    circuits: dict[str, str] = {}
+    for name in schematics.DRAWINGS:
+        words = " ".join(re.findall(r">([^<>]+)</", (hardware.HARDWARE / "drawings" / f"{name}.svg").read_text()))
+        drawn = set(re.findall(r"\b[RCDFKQU]\d{1,2}\b", words))
+        assert len(drawn) > 3, name
+        assert drawn <= on_bill, name
+        circuit = "pulse-input" if name.startswith("pulse-input") else name
+        assert {circuits.setdefault(ref, circuit) for ref in drawn} == {circuit}
+
+
+@pytest.mark.parametrize(
+    ("kind", "circuit", "refs"),
+    [
+        ("wifi_din", "relay", "R21 R22 D21 Q1 K1"),
+        ("rs485", "rs485", "R41 R42 R43 D41 D42 C41 U3"),
+        ("options", "current-loop", "R31 R32 C31 D31 D32 F31"),
+    ],
+)
+def test_circuit_of_a_kind_is_complete(kind: str, circuit: str, refs: str) -> None:
+    drawn = (hardware.HARDWARE / "drawings" / f"{circuit}.svg").read_text()
+    for ref in refs.split():
+        assert ref in drawn
+        assert sum(line.quantities[kind] for line in LINES if ref in line.ref.split(", ")) > 0, ref
 
 
 def test_price_is_a_dated_estimate() -> None:
