@@ -82,6 +82,21 @@ async def test_pulled_cable_costs_no_reading_and_no_restart(
     assert nucleo.exit_status() is None
 
 
+async def test_cable_that_comes_later_is_waited_for_without_standing_still(
+    nucleo: EmulatedBoard, gateway: AiocoapGateway, registers: RegisterFile
+) -> None:
+    """Switching an STM32's Ethernet on without a cable would stop everything else for ten seconds."""
+    registers.wifi(reachable=False)
+    nucleo.put_config(nucleo_config(gateway.port))
+    nucleo.start()
+    await wait_until(lambda: "node: " in nucleo.log(), 60)
+    registers.wifi(reachable=True)
+    await wait_until(lambda: len(gateway.packs) >= 2, 60)
+    assert gateway.packs[0].seq == 0
+    # What the simulated interface says when it is switched on without a cable.
+    assert "lan: [Errno" not in nucleo.log()
+
+
 def test_relays_are_safe_without_configuration(nucleo: EmulatedBoard, registers: RegisterFile) -> None:
     nucleo.start()
     wait_for(lambda: "recovery: config.json: not found" in nucleo.log(), 60)

@@ -84,6 +84,15 @@ def test_a_hash_is_never_guessed(tmp_path: Path) -> None:
         parts.pinned_hash("../../etc/passwd", pins, HASH)
 
 
+def test_line_to_pin_is_what_the_next_download_reads(tmp_path: Path) -> None:
+    pins = tmp_path / "images.toml"
+    pins.write_text("[NUCLEO_F429ZI]\n")
+    line = parts.line_to_pin(NAME, HASH, pins)
+    pins.write_text(f"[NUCLEO_F429ZI]\n{line}\n")
+    assert parts.pinned_hash(NAME, pins, None) == HASH
+    assert parts.line_to_pin(NAME, HASH, pins) is None
+
+
 def client(answer: httpx.Response | Exception) -> httpx.Client:
     def handle(request: httpx.Request) -> httpx.Response:
         assert str(request.url).endswith(f"/{NAME}")

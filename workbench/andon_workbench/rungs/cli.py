@@ -20,7 +20,7 @@ from andon_workbench.errors import WorkbenchError
 from andon_workbench.node.progress import copying
 from andon_workbench.rungs.renode.bench import RenodeBench
 from andon_workbench.rungs.renode.errors import RenodeError
-from andon_workbench.rungs.renode.parts import download_image, pinned_hash
+from andon_workbench.rungs.renode.parts import BOARD, download_image, line_to_pin, pinned_hash
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -76,10 +76,13 @@ def image(
 ) -> None:
     """Download MicroPython's official image for the board and check it."""
     with _one_line_errors():
-        wanted = pinned_hash(name, find_checkout().root / _PINS, sha256)
+        pins = find_checkout().root / _PINS
+        wanted = pinned_hash(name, pins, sha256)
         with copying(Console(stderr=True)) as progress:
             path = download_image(name, wanted, lambda done, total: progress.file(name, done, total))
         typer.echo(f"{path}: SHA-256 as expected")
+        if line := line_to_pin(name, wanted, pins):
+            typer.echo(f"to pin it for everybody, add to [{BOARD}] in {_PINS}: {line}")
 
 
 async def _hold(folder: Path) -> None:

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
     from andon_workbench.checkout import Checkout
 
-# What the whole firmware needs (docs/boards.md, "Room"): heap at the prompt, and files with a journal of 32 KiB.
+# What the whole firmware needs (docs/boards.md, "Room"): heap at the prompt, more where it does not run in place from a
+# ROMFS, and files with a journal of 32 KiB.
 _NODE_HEAP: Final = 140_000
+_NODE_HEAP_IN_PLACE: Final = 80_000
 _NODE_FLASH: Final = 190_000
 _ROOM: Final = """\
-(lambda gc, os: (gc.collect(), gc.mem_free(), os.statvfs(_andon_root))[1:])(__import__('gc'), __import__('os'))
+(lambda gc, os, vfs: (gc.collect(), gc.mem_free(), os.statvfs(_andon_root), hasattr(vfs, 'rom_ioctl'))[1:])(\
+__import__('gc'), __import__('os'), __import__('vfs'))
 """
 
 
@@ -69,6 +72,8 @@ class RenodeBench:
             "sensors": [{"driver": "si7021", "channel": 0, "checksum": False}],
             "cycles": [{"channel": 0, "pin": "IN1", "active": "high", "debounce_ms": 20}],
             "relays": [{"channel": 0, "pin": "RELAY1"}],
+            # Its flash holds the firmware and little else.
+            "journal_bytes": 32768,
         }
 
     async def __aenter__(self) -> Self:
@@ -123,6 +128,6 @@ class RenodeBench:
     def _look_for_room(self) -> None:
         """The official image leaves 94 KB of heap and 112 KB of flash: enough for the parts, not for the node."""
         with BoardLink(self.port) as board:
-            heap, flash = board.evaluate(_ROOM.strip())
-        if heap < _NODE_HEAP or flash[0] * flash[3] < _NODE_FLASH:
+            heap, flash, in_place = board.evaluate(_ROOM.strip())
+        if heap < (_NODE_HEAP_IN_PLACE if in_place else _NODE_HEAP) or flash[0] * flash[3] < _NODE_FLASH:
             self.capabilities -= {Capability.NODE}

@@ -25,6 +25,7 @@ RENODE: Final = "RENODE"
 IMAGE: Final = "ANDON_BOARD_IMAGE"
 CONTAINER: Final = "ANDON_RENODE_CONTAINER"
 _CONTAINER_DEFAULT: Final = "antmicro/renode:1.15.1"
+_PAGE: Final = f"https://micropython.org/download/{BOARD}/"
 _SITE: Final = "https://micropython.org/resources/firmware/"
 _NAME: Final = re.compile(rf"{BOARD}-\d{{8}}-v\d+\.\d+\.\d+\.hex")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
@@ -81,8 +82,8 @@ def find_image() -> Path:
     kept = sorted(image_folder().glob(f"{BOARD}-*.hex"), key=lambda path: path.name)
     if not kept:
         raise MissingPartError(
-            f"MicroPython's image for {BOARD} is missing: name one with {IMAGE}=FILE.hex, or download one with: "
-            f"andon board renode image {BOARD}-YYYYMMDD-vX.Y.Z.hex --sha256 HASH"
+            f"MicroPython's image for {BOARD} is missing: name one with {IMAGE}=FILE.hex, or choose one on {_PAGE} and "
+            f"download it with: andon board renode image {BOARD}-YYYYMMDD-vX.Y.Z.hex --sha256 HASH"
         )
     return kept[-1]
 
@@ -110,9 +111,16 @@ def pinned_hash(name: str, pins: Path, given: str | None) -> str:
     if wanted is None:
         raise RenodeError(
             f"{name}: its SHA-256 is not in {pins.name}; name it with --sha256, from a source that you trust other than "
-            "the download itself"
+            "the download itself: a colleague's copy of the file, or sha256sum of one that came over another network"
         )
     return str(wanted)
+
+
+def line_to_pin(name: str, wanted: str, pins: Path) -> str | None:
+    """What to add to the committed hashes after a good download with a given hash; None when it is there."""
+    if name in tomllib.loads(pins.read_text()).get(BOARD, {}):
+        return None
+    return f'"{name}" = "{wanted}"'
 
 
 def download_image(
