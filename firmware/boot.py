@@ -15,8 +15,8 @@ OUTPUTS = "outputs.txt"
 # Relay pins of the default boards, driven low (inactive) while there is no good outputs.txt. By chip, because a relay
 # pin of one chip is a flash pin of another. Kept equal to andon_node/boards by a test.
 DEFAULT_RELAYS = (("ESP32S3", (4, 5)), ("ESP32C3", (4, 5)), ("", (25, 26)))
-# An STM32 names its pins by port; numbers are 16 per port (andon_base/chip.py). Of every Nucleo-144 these are its LEDs.
-STM32_RELAYS = (16, 23, 30)
+# An STM32 names its pins by port; numbers are 16 per port (andon_base/chip.py).
+STM32_RELAYS = (43, 44)
 
 
 def configured_outputs():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from firmware.register_file import RegisterFile
 
 # 16 per port.
-LED1_B0, LED2_B7, LED3_B14, BUTTON_C13, I2C1_SDA_B9 = 16, 23, 30, 45, 25
+RELAY1_C11, RELAY2_C12, BUTTON_C13, I2C1_SDA_B9 = 43, 44, 45, 25
 WORDS = (0x6666, 0x8000)
 
 
@@ -100,7 +100,7 @@ async def test_cable_that_comes_later_is_waited_for_without_standing_still(
 def test_relays_are_safe_without_configuration(nucleo: EmulatedBoard, registers: RegisterFile) -> None:
     nucleo.start()
     wait_for(lambda: "recovery: config.json: not found" in nucleo.log(), 60)
-    assert [registers.output(pin)[:2] for pin in (LED1_B0, LED2_B7, LED3_B14)] == [(0, 2)] * 3
+    assert [registers.output(pin)[:2] for pin in (RELAY1_C11, RELAY2_C12)] == [(0, 2)] * 2
     assert nucleo.exit_status() is None
 
 
@@ -122,8 +122,8 @@ print(scope["STM32_RELAYS"], scope["default_outputs"]())
     boot = str(FIRMWARE / "boot.py")
     result = run_vm(script, str(registers.path), boot, sim=True)
     assert result.stdout.splitlines() == [
-        "[16, 23, 30] True",
-        "(16, 23, 30) [(16, 0), (23, 0), (30, 0)]",
+        "[43, 44] True",
+        "(43, 44) [(43, 0), (44, 0)]",
     ], result.stderr
 
 

@@ -13,11 +13,12 @@ from typing import Any, Self
 from xmlrpc.server import SimpleXMLRPCServer
 
 PROPERTIES = {
-    "sysbus.gpioPortB.relay1 State": "True",
-    "sysbus.gpioPortB.relay2 State": "False",
-    "sysbus.gpioPortB.relay3 State": "perhaps",
+    "sysbus.gpioPortC.relay1 State": "True",
+    "sysbus.gpioPortC.relay2 State": "False",
     "version": "Renode, version 1.15.1.0 (stand-in)",
 }
+# So far virtual time goes on between two looks at it.
+TICK_MS = 10
 
 
 class StandInRenode:
@@ -26,6 +27,7 @@ class StandInRenode:
     def __init__(self, port: int = 0) -> None:
         self.commands: list[str] = []
         self.refuse: str | None = None
+        self.virtual_ms = 0
         self._server = SimpleXMLRPCServer(("127.0.0.1", port), logRequests=False)
         self._server.register_function(self.run_keyword, "run_keyword")  # type: ignore[arg-type]  # the stubs want other types of arguments
         self.port: int = self._server.server_address[1]
@@ -52,6 +54,10 @@ class StandInRenode:
         self.commands.append(text)
         if self.refuse is not None and self.refuse in text:
             return {"status": "FAIL", "error": f"KeywordException: There was an\nerror: {text}\n", "traceback": ""}
+        if text == "currentTime":
+            self.virtual_ms += TICK_MS
+            said = f"Current virtual time: 00:01:{self.virtual_ms / 1000:09.6f}\r\nCurrent real time: 00:07:00.000001\r\n"
+            return {"status": "PASS", "return": said}
         return {"status": "PASS", "return": PROPERTIES.get(text, "") + "\r\n"}
 
 

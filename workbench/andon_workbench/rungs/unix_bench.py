@@ -50,7 +50,7 @@ _WIRINGS = {
         "nucleo-f429zi",
         sensor=25,
         button=45,
-        relay=16,
+        relay=43,
         config={"sensors": [{"driver": "si7021", "channel": 0}], "link": {"kind": "lan"}},
     ),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -22,17 +23,19 @@ if TYPE_CHECKING:
     from andon_workbench.rungs.renode.network import HostNetwork, NamespaceNetwork
     from andon_workbench.rungs.renode.parts import RenodeProgram
 
-RELAYS: Final = 3
+RELAYS: Final = 2
 _START_LIMIT_S: Final = 120.0
 _STOP_LIMIT_S: Final = 10.0
 _LOOK_S: Final = 0.2
+_PASS_LIMIT_S: Final = 60.0
 # How often the prompt is asked for while MicroPython starts: each try listens for 0.4 s.
 _PROMPT_TRIES: Final = 150
 # Edges that come in one quantum of virtual time (1 ms) are one; 10 Hz is exact (docs/boards.md).
 _HALF_PERIOD_S: Final = 0.05
+_VIRTUAL_TIME: Final = re.compile(r"virtual time: (\d+):(\d+):(\d+\.\d+)")
 _SENSOR: Final = "sysbus.i2c1.si7021"
 _BUTTON: Final = "sysbus.gpioPortC.button"
-_RELAY: Final = "sysbus.gpioPortB.relay{}"
+_RELAY: Final = "sysbus.gpioPortC.relay{}"
 _RAM: Final = "0x20000000 0x30000"
 
 
@@ -129,15 +132,27 @@ class RenodeMachine:
         self.command(f"{_SENSOR} Temperature {celsius:.3f}")
 
     def press(self, times: int) -> None:
-        """Press the button so many times, at 10 Hz."""
+        """Press the button so many times, at 10 Hz of the board's time.
+
+        Raises:
+            RenodeError: virtual time stands still.
+        """
         for _ in range(times):
             self.command(f"{_BUTTON} Press")
-            self._sleep(_HALF_PERIOD_S)
+            self._let_pass(_HALF_PERIOD_S)
             self.command(f"{_BUTTON} Release")
-            self._sleep(_HALF_PERIOD_S)
+            self._let_pass(_HALF_PERIOD_S)
+
+    def virtual_s(self) -> float:
+        """Seconds that have passed for the board."""
+        answer = self.command("currentTime")
+        found = _VIRTUAL_TIME.search(answer)
+        if found is None:
+            raise RenodeError(f"currentTime: expected hours, minutes and seconds, Renode said {answer!r}")
+        return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
 
     def relay(self, number: int) -> bool:
-        """Whether relay 1, 2 or 3 is energised."""
+        """Whether relay 1 or 2 is energised."""
         if not 1 <= number <= RELAYS:
             raise RenodeError(f"relay {number}: expected 1 to {RELAYS}")
         answer = self.command(f"{_RELAY.format(number)} State")
@@ -198,6 +213,15 @@ class RenodeMachine:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(limit_s)
                 return
+
+    def _let_pass(self, seconds: float) -> None:
+        """Let virtual time pass. On a busy host it is slower than the host's: its clock would bring edges too close."""
+        end = self.virtual_s() + seconds
+        limit = time.monotonic() + _PASS_LIMIT_S
+        while self.virtual_s() < end:
+            if time.monotonic() >= limit:
+                raise RenodeError(f"virtual time stands still: no {seconds:g} s in {_PASS_LIMIT_S:g} s; paused?")
+            self._sleep(seconds / 5)
 
     def _wait_for_robot_port(self) -> None:
         end = time.monotonic() + _START_LIMIT_S
