@@ -56,7 +56,9 @@ class StandInRenode:
             return {"status": "FAIL", "error": f"KeywordException: There was an\nerror: {text}\n", "traceback": ""}
         if text == "currentTime":
             self.virtual_ms += TICK_MS
-            said = f"Current virtual time: 00:01:{self.virtual_ms / 1000:09.6f}\r\nCurrent real time: 00:07:00.000001\r\n"
+            said = (
+                f"Current virtual time: 00:01:{self.virtual_ms / 1000:09.6f}\r\nCurrent real time: 00:07:00.000001\r\n"
+            )
             return {"status": "PASS", "return": said}
         return {"status": "PASS", "return": PROPERTIES.get(text, "") + "\r\n"}
 
