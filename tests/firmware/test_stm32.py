@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -97,6 +98,14 @@ async def test_cable_that_comes_later_is_waited_for_without_standing_still(
     assert "lan: [Errno" not in nucleo.log()
 
 
+def test_no_relay_is_on_a_pin_that_micropython_drives() -> None:
+    """LD1 to LD3 of the Nucleo-144 (ports/stm32/boards/NUCLEO_F429ZI): during flash writes, at the start, in a fatal error."""
+    board = (FIRMWARE / "andon_node/boards/nucleo_f429zi.py").read_text()
+    relays = {int(number) for number in re.findall(r'"RELAY\d": (\d+)', board)}
+    assert relays == {RELAY1_C11, RELAY2_C12}
+    assert relays.isdisjoint({16, 23, 30})
+
+
 def test_relays_are_safe_without_configuration(nucleo: EmulatedBoard, registers: RegisterFile) -> None:
     nucleo.start()
     wait_for(lambda: "recovery: config.json: not found" in nucleo.log(), 60)
@@ -134,6 +143,7 @@ registers.attach(sys.argv[1])
 import sim_stm32
 sim_stm32.enter()
 import json
+import re
 from andon_base import chip
 
 def answer(line):
