@@ -26,13 +26,11 @@ class Capability(StrEnum):
     """Its power can be taken at any moment; the flash keeps what it has."""
     RESET_CAUSE = "reset_cause"
     """The board tells a watchdog's reset from others."""
-    SNAPSHOT = "snapshot"
-    """The whole machine's state can be saved and loaded."""
     FLEET = "fleet"
     """Many boards at once, on simulated machines with a ledger of what happened."""
 
 
-ALL_UNIX = frozenset(Capability) - {Capability.SNAPSHOT}
+ALL_UNIX = frozenset(Capability)
 # A reset reads as cause 0 under Renode. Whether there is room for the node depends on the image, a TAP on the machine.
 RENODE = frozenset(Capability) - {Capability.RESET_CAUSE, Capability.FLEET}
 # Nobody presses its button.

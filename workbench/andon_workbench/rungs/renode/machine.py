@@ -187,7 +187,10 @@ class RenodeMachine:
         self.command(f"Save @{path}")
 
     def load(self, path: Path) -> None:
-        """Go back to a saved state; the machine is paused."""
+        """Go back to a saved state; the machine is paused.
+
+        With ptys it has no console any more: the machine of before takes their names away (docs/boards.md).
+        """
         self.command(f"Load @{path}")
         self.command("mach set 0")
 
