@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from andon_workbench.node.link import BoardLink
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _NODE_HEAP: Final = 140_000
 _NODE_HEAP_IN_PLACE: Final = 80_000
 _NODE_FLASH: Final = 190_000
+_FIRST_PORT: Final = 20_000
+_PORTS: Final = 10_000
 _ROOM: Final = """\
 (lambda gc, os, vfs: (gc.collect(), gc.mem_free(), os.statvfs(_andon_root), hasattr(vfs, 'rom_ioctl'))[1:])(\
 __import__('gc'), __import__('os'), __import__('vfs'))
@@ -72,6 +75,9 @@ class RenodeBench:
             "sensors": [{"driver": "si7021", "channel": 0, "checksum": False}],
             "cycles": [{"channel": 0, "pin": "IN1", "active": "high", "debounce_ms": 20}],
             "relays": [{"channel": 0, "pin": "RELAY1"}],
+            # Each start of this chip draws the same random numbers under Renode, so its message ids and tokens repeat:
+            # from another port they are another peer's, whose exchanges the gateway does not take for the last start's.
+            "coap_port": _FIRST_PORT + secrets.randbelow(_PORTS),
             # Its flash holds the firmware and little else.
             "journal_bytes": 32768,
         }
