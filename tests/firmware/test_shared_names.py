@@ -1,22 +1,27 @@
-"""Short private names: the module means the same afterwards, for everybody who knows it from outside."""
+"""Short names: the module means the same afterwards, for everybody who knows it from outside."""
 
 from __future__ import annotations
 
 import ast
+import dis
 import subprocess
 import tokenize
 from io import StringIO
+from types import CodeType
 from typing import TYPE_CHECKING
 
 import pytest
 from firmware.micropython_vm import FIRMWARE, MICROPYTHON
 
+from andon_workbench.bundle.arguments import share_argument_names, spoken_names
 from andon_workbench.bundle.names import share_private_names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SOURCES = sorted(path for folder in ("andon_node", "andon_base", "sim") for path in (FIRMWARE / folder).rglob("*.py"))
+SPOKEN = spoken_names(path.read_text() for path in SOURCES)
 
 PROGRAM = """
 import sys
@@ -85,3 +90,84 @@ def test_only_private_names_change_and_each_to_its_own(path: Path) -> None:
     assert all(old == new or (old.startswith("_") and new.startswith("_")) for old, new in pairs)
     # One to one: no two names of a module became one.
     assert len({old for old, _ in pairs}) == len({new for _, new in pairs}) == len(pairs)
+
+
+ARGUMENTS = """
+_A = 7
+class Scale:
+    factor = 3
+    def __init__(self, unit, offset, step=1):
+        self.unit = unit
+        self.offset = offset
+        self.step = step
+    def value(self, raw, unit):
+        def shifted(raw, by):
+            return raw + by + self.offset
+        again = [raw for raw in (raw, raw + 1)]
+        return shifted(raw, self.step), again, (lambda raw: raw * self.factor)(raw), {"unit": unit}, self.unit
+def text(sep, *rest, end="."):
+    import sys as platform
+    return sep.join(rest) + end + platform.implementation.name
+def counted(start, _a):
+    total = start
+    def more(by):
+        nonlocal total
+        total += by + _A
+        return total
+    return more(_a), more(by=2)
+print(Scale("mm", 10).value(5, "in"), Scale(unit="mm", offset=1).unit, text("-", "a", "b", end="!"), counted(1, 2))
+"""
+
+
+def test_program_says_the_same_with_short_arguments() -> None:
+    shorter = share_argument_names(ARGUMENTS, frozenset())
+    assert run(shorter) == run(ARGUMENTS)
+    assert "def text(_a, *rest" in shorter
+    assert "def __init__(self, unit, offset, step=1)" in shorter, "called with these names"
+    assert "raw" not in shorter
+    assert "def text(sep" in share_argument_names(ARGUMENTS, frozenset({"sep"}))
+
+
+def instructions(code: CodeType) -> Iterator[tuple[str, object, str | None]]:
+    """What code does, without the order in which it notes its closures' variables, which is that of their names."""
+    for step in dis.get_instructions(code):
+        if step.opname in ("MAKE_CELL", "LOAD_CLOSURE"):
+            continue
+        if "FAST" in step.opname or "DEREF" in step.opname:
+            yield step.opname, None, step.argval
+        elif not isinstance(step.argval, CodeType):
+            yield step.opname, step.argval, None
+
+
+def compiled(source: str) -> CodeType:
+    """A module without its annotations, which name the arguments and do nothing."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+    return compile(tree, "", "exec")
+
+
+def codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes(constant)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(FIRMWARE)))
+def test_arguments_alone_are_renamed_and_the_code_does_the_same(path: Path) -> None:
+    source = share_private_names(path.read_text())
+    shorter = share_argument_names(source, SPOKEN)
+    pairs = zip(codes(compiled(source)), codes(compiled(shorter)), strict=True)
+    for before, after in pairs:
+        locals_of: dict[str | None, str | None] = {}
+        for old, new in zip(instructions(before), instructions(after), strict=True):
+            assert old[:2] == new[:2]
+            # Each variable of a function to one of its own.
+            assert locals_of.setdefault(old[2], new[2]) == new[2]
+        assert len(set(locals_of.values())) == len(locals_of)
+        taken = before.co_varnames[: before.co_argcount + before.co_kwonlyargcount]
+        assert set(taken) & SPOKEN <= set(after.co_varnames)
