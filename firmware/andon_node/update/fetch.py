@@ -7,7 +7,6 @@ from micropython import const
 import andon_node
 from andon_base.slots import parse_version
 from andon_node.coap import message as coap
-from andon_node.update import desk
 from andon_node.update.intake import Intake
 from andon_node.update.manifest import UpdateError
 
@@ -31,7 +30,7 @@ async def carry_out(updates, job):
         UpdateError: It must not or cannot run here.
         OSError: The flash fails.
     """
-    key = desk.site_key()
+    key = updates.site_key()
     if key is None:
         raise UpdateError("no site key")
     while updates.wanted(job):
