@@ -28,7 +28,7 @@ def modules(folder: Path) -> dict[str, Path]:
 def needed(name: str, path: Path, known: Mapping[str, Path]) -> set[str]:
     """Modules that one imports anywhere in its code, at its top or in a function."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)

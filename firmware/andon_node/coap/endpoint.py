@@ -161,7 +161,7 @@ class Endpoint:
                     raise RequestTimeoutError("acknowledged, but no response came" + exchange.problem)
         finally:
             self._open.remove(exchange)
-            self._answered = exchange
+            self._answered = (address, exchange.token)
         if exchange.rejected:
             raise RequestResetError("rejected with a Reset")
         return exchange.response
@@ -211,17 +211,17 @@ class Endpoint:
     async def serve(self):
         """Receive for ever. No datagram stops it."""
         while True:
-            data, source = await self._datagrams.receive()
-            try:
-                received = coap.decode(data)
-            except coap.MessageError as error:
-                self.ignored += 1
-                if error.reset_mid is not None:
-                    self._send_empty(coap.RST, error.reset_mid, source)
-                continue
-            self._dispatch(received, source)
+            # Kept by no name here: the last datagram would lie in memory until the next one comes.
+            self._take(*await self._datagrams.receive())
 
-    def _dispatch(self, received, source):
+    def _take(self, data, source):
+        try:
+            received = coap.decode(data)
+        except coap.MessageError as error:
+            self.ignored += 1
+            if error.reset_mid is not None:
+                self._send_empty(coap.RST, error.reset_mid, source)
+            return
         if received.kind in (coap.ACK, coap.RST):
             self._take_reply(received, source)
         elif received.is_request():
@@ -261,9 +261,9 @@ class Endpoint:
         if received.kind != coap.CON:
             return
         answered = self._answered
-        if answered is not None and source == answered.address:
+        if answered is not None and source == answered[0]:
             # Our acknowledgement got lost if it is the last response again; otherwise it belongs to nothing here.
-            kind = coap.ACK if received.token == answered.token else coap.RST
+            kind = coap.ACK if received.token == answered[1] else coap.RST
             self._send_empty(kind, received.mid, source)
 
     def _deliver(self, exchange, response):
