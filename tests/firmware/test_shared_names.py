@@ -15,12 +15,30 @@ from firmware.micropython_vm import FIRMWARE, MICROPYTHON
 
 from andon_workbench.bundle.arguments import share_argument_names, spoken_names
 from andon_workbench.bundle.names import share_private_names
+from andon_workbench.emulated_parts import emulated_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 SOURCES = sorted(path for folder in ("andon_node", "andon_base", "sim") for path in (FIRMWARE / folder).rglob("*.py"))
+# MicroPython's first six tables of names hold 1,260 beyond its own; the next one, for 1,280, takes 14 kB of a node's heap (9 kB where pointers have 32 bits).
+TABLES = 6
+EVERYTHING = """
+import micropython, os, sys, vfs
+with open(sys.argv[2], "rb") as file:
+    vfs.mount(vfs.VfsRom(file.read()), "/sim")
+sys.path[:] = ["/sim", sys.argv[1], ".frozen"]
+def modules(folder, package):
+    for name, kind, *_ in os.ilistdir(folder):
+        if kind == 0x4000:
+            yield from modules(folder + "/" + name, package + name + ".")
+        elif name.endswith(".mpy"):
+            yield package[:-1] if name == "__init__.mpy" else package + name[:-4]
+for name in sorted(modules(sys.argv[1], "")):
+    __import__(name)
+micropython.qstr_info()
+"""
 SPOKEN = spoken_names(path.read_text() for path in SOURCES)
 
 PROGRAM = """
@@ -171,3 +189,16 @@ def test_arguments_alone_are_renamed_and_the_code_does_the_same(path: Path) -> N
         assert len(set(locals_of.values())) == len(locals_of)
         taken = before.co_varnames[: before.co_argcount + before.co_kwonlyargcount]
         assert set(taken) & SPOKEN <= set(after.co_varnames)
+
+
+def test_all_names_of_the_firmware_fit_into_the_tables_that_a_node_has_anyway(tmp_path: Path) -> None:
+    """With every driver, board, link and the update loaded at once, which no node does."""
+    parts = emulated_parts(FIRMWARE)
+    script = tmp_path / "everything.py"
+    script.write_text(EVERYTHING)
+    command = [str(MICROPYTHON), "-X", "heapsize=2m", str(script), str(parts.firmware), str(parts.hardware)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    tables, names = (int(part.split("=")[1]) for part in done.stdout.split(": ")[1].split(", ")[:2])
+    assert names > 1000
+    assert tables <= TABLES, f"{names} names; count them by module, and share or drop some"
