@@ -73,12 +73,12 @@ except Exception as error:
     print("boot:", repr(error))
 globals().pop("rom", None)
 try:
-    from andon_base import crumbs, slots, start
+    from andon_base import chip, crumbs, slots
 
     crumbs.read()
     slots.enter()
     if machine.reset_cause() == machine.SOFT_RESET:
         # Whoever reset at the REPL may stay there, and the watchdog of before cannot be stopped.
-        start.keep_watchdog_fed()
+        chip.keep_watchdog_fed()
 except Exception as error:
     print("boot:", repr(error))

@@ -6,6 +6,7 @@ apart by what they offer, not by a name.
 
 import machine
 from machine import Pin
+from micropython import const
 
 # The STM32 port has its pins by name, `Pin.cpu.B0`.
 STM32 = hasattr(Pin, "cpu")
@@ -13,6 +14,9 @@ STM32 = hasattr(Pin, "cpu")
 _PORTS = "ABCDEFGHIJK"
 # The STM32's independent watchdog: 4,096 steps of 8 ms (reference manual RM0090, section 21.3).
 _STM32_WATCHDOG_MS = 32000
+# For somebody at the REPL: fed often enough whatever the chip.
+_WATCHDOG_MS = const(60000)
+_FEED_MS = const(5000)
 _timer = None
 
 
@@ -43,6 +47,11 @@ def keep_feeding(armed, period_ms):
     # The STM32's timers of this kind are made of software and have no numbers.
     _timer = machine.Timer(-1 if STM32 else 0)
     _timer.init(period=period_ms, mode=machine.Timer.PERIODIC, callback=lambda _timer: armed.feed())
+
+
+def keep_watchdog_fed():
+    """Feed a watchdog from here on, also one that is armed already."""
+    keep_feeding(watchdog(_WATCHDOG_MS), _FEED_MS)
 
 
 def stop_feeding():

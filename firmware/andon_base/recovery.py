@@ -9,7 +9,6 @@ import json
 import sys
 import time
 
-import machine
 import network
 from micropython import const
 
@@ -78,7 +77,7 @@ class _Recovery:
             await asyncio.sleep(20)
 
     async def _ask_gateway(self, code, options, payload=b""):
-        from andon_node.coap.endpoint import CoapError
+        from andon_node.coap.response import CoapError
 
         while True:
             try:
@@ -90,7 +89,7 @@ class _Recovery:
 
     async def _handle(self, request):
         from andon_node.coap import message as coap
-        from andon_node.coap.endpoint import Response
+        from andon_node.coap.response import Response
 
         path = request.values(coap.URI_PATH)
         if path == [b"update"]:
@@ -112,10 +111,10 @@ class _Recovery:
 
     async def _config(self, request):
         from andon_node.coap import message as coap
-        from andon_node.coap.endpoint import Response
+        from andon_node.coap.response import Response
         from andon_node.config_store import ConfigStore
 
-        store = ConfigStore(self._config_path)
+        store = self._store = ConfigStore(self._config_path)
         if request.code == coap.GET:
             return store.get()
         if request.code != coap.PUT:
@@ -124,7 +123,7 @@ class _Recovery:
         for query in request.values(coap.URI_QUERY):
             if query[:4] == b"sig=":
                 signature = query[4:].decode()
-        return await store.put(request.payload, signature, machine.reset)
+        return await store.put(request.payload, signature)
 
 
 class _LinkSettings:

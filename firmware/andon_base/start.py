@@ -11,7 +11,6 @@ from andon_base import chip, crumbs, slots
 # The application takes the watchdog over with its own `machine.WDT`; until then this covers its import and its set-up.
 _WATCHDOG_MS = const(60000)
 _CRASH_PAUSE_S = const(10)
-_FEED_MS = const(5000)
 
 
 def run(config_path):
@@ -29,7 +28,7 @@ def run(config_path):
             run_node(config_path)
     except KeyboardInterrupt:
         # Somebody at the REPL; the watchdog cannot be stopped, so it is fed for them.
-        keep_watchdog_fed()
+        chip.keep_watchdog_fed()
         raise
     except Exception as error:
         sys.print_exception(error)
@@ -38,8 +37,3 @@ def run(config_path):
             # The outputs are safe; the pause keeps this from becoming a hot boot loop.
             time.sleep(_CRASH_PAUSE_S)
         machine.reset()
-
-
-def keep_watchdog_fed():
-    """Feed a watchdog that is already armed from a timer."""
-    chip.keep_feeding(chip.watchdog(_WATCHDOG_MS), _FEED_MS)

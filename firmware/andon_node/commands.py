@@ -5,7 +5,7 @@ import json
 from micropython import const
 
 from andon_node.coap import message as coap
-from andon_node.coap.endpoint import Response
+from andon_node.coap.response import Response
 
 JSON = 50
 _MAX_ID = const(64)

@@ -5,134 +5,14 @@ import json
 from micropython import const
 
 from andon_node import boards
+from andon_node.config_section import ConfigError, Section
 
 VERSION = 1
-_MAX_CHANNEL = const(63)
 # A DS18B20 needs 750 ms for a conversion; the rest is for reading and for sending.
 _MIN_SAMPLE_MS = const(100)
 _MIN_TEMPERATURE_SAMPLE_MS = const(800)
 _MAX_SAMPLE_MS = const(3600000)
 _DAY_S = const(86400)
-
-
-class ConfigError(Exception):
-    """The configuration is not usable; the message names file, key and what was expected."""
-
-
-_REQUIRED = object()
-
-
-class Section:
-    """An object of the document; every value is taken out once, and what is left over is an error."""
-
-    REQUIRED = _REQUIRED
-
-    def __init__(self, path, values):
-        self.path = path
-        if not isinstance(values, dict):
-            raise ConfigError("%s: expected an object" % (path or "document"))
-        self._left = dict(values)
-
-    def fail(self, key, expected):
-        """Raise the error for a key."""
-        raise ConfigError("%s: expected %s" % (self.name(key), expected))
-
-    def name(self, key):
-        """Full name of a key."""
-        return "%s.%s" % (self.path, key) if self.path else key
-
-    def _take(self, key, default, expected):
-        if key in self._left:
-            return self._left.pop(key)
-        if default is _REQUIRED:
-            self.fail(key, expected + ", but it is missing")
-        return default
-
-    def integer(self, key, low, high, default):
-        """Take an integer within limits."""
-        expected = "a whole number from %d to %d" % (low, high)
-        value = self._take(key, default, expected)
-        if type(value) is not int or not low <= value <= high:
-            self.fail(key, expected)
-        return value
-
-    def channel(self):
-        """Take the channel number of a quantity."""
-        return self.integer("channel", 0, _MAX_CHANNEL, _REQUIRED)
-
-    def optional_channel(self, key):
-        """Take a channel number or null, which is the default."""
-        if self._left.get(key) is None:
-            return self._left.pop(key, None)
-        return self.integer(key, 0, _MAX_CHANNEL, _REQUIRED)
-
-    def number(self, key):
-        """Take a number."""
-        value = self._take(key, _REQUIRED, "a number")
-        if type(value) not in (int, float):
-            self.fail(key, "a number")
-        return value
-
-    def optional_number(self, key):
-        """Take a number or null, which is the default."""
-        if self._left.get(key) is None:
-            return self._left.pop(key, None)
-        return self.number(key)
-
-    def numbers(self, key, count):
-        """Take a list of numbers or null, which is the default."""
-        values = self._take(key, None, "a list")
-        if values is None:
-            return None
-        if not isinstance(values, list) or len(values) != count or any(type(v) not in (int, float) for v in values):
-            self.fail(key, "a list of %d numbers or null" % count)
-        return values
-
-    def text(self, key, max_length, default, min_length=1):
-        """Take a text of limited length."""
-        expected = "text of %d to %d characters" % (min_length, max_length)
-        value = self._take(key, default, expected)
-        if not isinstance(value, str) or not min_length <= len(value) <= max_length:
-            self.fail(key, expected)
-        return value
-
-    def optional_text(self, key):
-        """Take a text or null, which is the default."""
-        value = self._take(key, None, "text or null")
-        if value is not None and not isinstance(value, str):
-            self.fail(key, "text or null")
-        return value
-
-    def choice(self, key, allowed, default):
-        """Take one of some texts."""
-        expected = "one of " + ", ".join(allowed)
-        value = self._take(key, default, expected)
-        if value not in allowed:
-            self.fail(key, expected)
-        return value
-
-    def boolean(self, key, default):
-        """Take true or false."""
-        value = self._take(key, default, "true or false")
-        if type(value) is not bool:
-            self.fail(key, "true or false")
-        return value
-
-    def section(self, key, default):
-        """Take an object."""
-        return Section(self.name(key), self._take(key, default, "an object"))
-
-    def sections(self, key):
-        """Take a list of objects, empty by default."""
-        value = self._take(key, [], "a list")
-        if not isinstance(value, list):
-            self.fail(key, "a list")
-        return [Section("%s[%d]" % (self.name(key), index), item) for index, item in enumerate(value)]
-
-    def close(self):
-        """Refuse keys that nobody asked for: a misspelt key would silently mean its default."""
-        for key in self._left:
-            raise ConfigError("%s: no such key" % self.name(key))
 
 
 class TemperatureConfig:
@@ -187,9 +67,9 @@ class Config:
 
     def __init__(self, document):
         root = Section("", document)
-        if root.integer("version", 0, 1 << 20, _REQUIRED) != VERSION:
+        if root.integer("version", 0, 1 << 20, Section.REQUIRED) != VERSION:
             root.fail("version", "%d, the only one this firmware knows" % VERSION)
-        self.node = root.text("node", 63, _REQUIRED)
+        self.node = root.text("node", 63, Section.REQUIRED)
         if not _is_dns_label(self.node):
             root.fail("node", "a DNS label: lower-case letters, digits and inner hyphens, such as press-7")
         self.board = root.choice("board", boards.NAMES, "esp32-devkit")
@@ -203,12 +83,12 @@ class Config:
         self.rx = self._pin(link, "rx", False, None)
         if (self.tx is None) != (self.rx is None):
             link.fail("rx", "both tx and rx, or neither")
-        wifi = root.section("wifi", _REQUIRED if self.link == "wifi" else {"ssid": "-"})
-        self.ssid = wifi.text("ssid", 32, _REQUIRED)
+        wifi = root.section("wifi", Section.REQUIRED if self.link == "wifi" else {"ssid": "-"})
+        self.ssid = wifi.text("ssid", 32, Section.REQUIRED)
         self.password = wifi.text("password", 63, "", 0)
         self.lan = self._lan(root) if self.link == "lan" else None
-        gateway = root.section("gateway", {"host": "-"} if self.link == "serial" else _REQUIRED)
-        self.gateway_host = gateway.text("host", 253, _REQUIRED)
+        gateway = root.section("gateway", {"host": "-"} if self.link == "serial" else Section.REQUIRED)
+        self.gateway_host = gateway.text("host", 253, Section.REQUIRED)
         self.gateway_port = gateway.integer("port", 1, 65535, 5683)
         self.coap_port = root.integer("coap_port", 0, 65535, 5683)
         self.sample_ms = root.integer("sample_ms", _MIN_SAMPLE_MS, _MAX_SAMPLE_MS, 1000)
@@ -265,7 +145,7 @@ class Config:
             section.close()
         return sensors
 
-    def _pin(self, section, key, output, default=_REQUIRED, shared=None, analog=False):
+    def _pin(self, section, key, output, default=Section.REQUIRED, shared=None, analog=False):
         """Take a pin; one with a `shared` role (a bus) may be taken again for the same role, any other only once."""
         name = section.optional_text(key) if default is None else section.text(key, 16, default)
         if name is None:

@@ -1,6 +1,6 @@
 """The `interlocks` section of the configuration; loaded only where there is one."""
 
-from andon_node.config import ConfigError
+from andon_node.config_section import ConfigError
 
 
 class InterlockConfig:

@@ -8,14 +8,14 @@ config.json, by one rename. Otherwise it is removed, at the latest after some st
 import asyncio
 import json
 import os
-import sys
 
 import machine
 from micropython import const
 
 from andon_node import flash
 from andon_node.coap import message as coap
-from andon_node.coap.endpoint import Response
+from andon_node.coap.response import Response
+from andon_node.passing import forget
 
 _JSON = const(50)
 _STARTS = const(3)
@@ -196,13 +196,7 @@ def _checked_revision(running, document):
 
 def forget_checks():
     """Give back the memory of the modules that check a configuration; they are loaded again when there is one to check."""
-    for name in list(sys.modules):
-        if name.startswith(("andon_node.config", "andon_node.boards")) and name != __name__:
-            del sys.modules[name]
-            parent, _, module = name.rpartition(".")
-            package = sys.modules.get(parent)
-            if package is not None and hasattr(package, module):
-                delattr(package, module)
+    forget("andon_node.config", "andon_node.boards", but=__name__)
 
 
 def protected(running, document):
@@ -229,18 +223,11 @@ async def _check_signature(touched, body, signature):
         return "%s: a change needs a signature, and this node has no %s to check it" % (touched, _KEY)
     except ValueError:
         return "sig: expected 128 hexadecimal digits"
-    from andon_node import ed25519
-    from andon_node.sha512 import Sha512
+    from andon_node.signature import is_good
 
-    digest = Sha512(signature[:32] + key + _SIGNED + bytes(body)).digest()
-    steps = ed25519.verify_digest(key, digest, signature)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return None if end.value else "sig: not the site's signature of this document"
-        # Seconds on a board; the relays' watch goes on meanwhile.
-        await asyncio.sleep_ms(0)
+    if await is_good(key, signature, (_SIGNED, bytes(body))):
+        return None
+    return "sig: not the site's signature of this document"
 
 
 async def _later(reset):

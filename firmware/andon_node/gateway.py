@@ -7,7 +7,7 @@ from micropython import const
 import andon_node
 from andon_node import senml
 from andon_node.coap import message as coap
-from andon_node.coap.endpoint import CoapError
+from andon_node.coap.response import CoapError
 
 _LINK_FORMAT = const(40)
 # Repeats of a telemetry request. RFC 7252 4.8.1 lets MAX_RETRANSMIT be chosen; few, so that a gateway that comes

@@ -69,7 +69,7 @@ def _compose(config_path):
 
 def recovery_without_config(config_path, why):
     """Serve the recovery until there is a good configuration, then start anew."""
-    from andon_base import recovery, start
+    from andon_base import recovery
 
     def usable():
         from andon_node import config
@@ -80,7 +80,7 @@ def recovery_without_config(config_path, why):
             return False
         return True
 
-    start.keep_watchdog_fed()
+    chip.keep_watchdog_fed()
     recovery.run(config_path, why, usable)
 
 

@@ -6,7 +6,7 @@ from micropython import const
 
 from andon_node import senml
 from andon_node.coap import message as coap
-from andon_node.coap.endpoint import Response
+from andon_node.coap.response import Response
 
 _JSON = const(50)
 _LINK_FORMAT = const(40)

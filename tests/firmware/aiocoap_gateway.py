@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from decimal import Decimal
 from typing import Any
@@ -11,12 +10,12 @@ import aiocoap  # type: ignore[import-untyped]  # aiocoap ships no types
 import cbor2
 from aiocoap import resource
 
+from andon_workbench.ports import lasting_port
+
 
 def free_udp_port() -> int:
     """A port that was free just now, and that the kernel will not hand out again soon."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    return lasting_port()
 
 
 class Pack:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from firmware.register_file import RegisterFile
 
 
-def wait_for(condition: Callable[[], Any], limit_s: float = 10.0) -> Any:
+def wait_for(condition: Callable[[], Any], limit_s: float = 60.0) -> Any:
     """Wait until the condition holds and return its value."""
     end = time.monotonic() + limit_s
     while True:
@@ -31,7 +31,7 @@ def wait_for(condition: Callable[[], Any], limit_s: float = 10.0) -> Any:
         time.sleep(0.005)
 
 
-async def wait_until(condition: Callable[[], Any], limit_s: float = 10.0) -> Any:
+async def wait_until(condition: Callable[[], Any], limit_s: float = 60.0) -> Any:
     """The same inside an event loop."""
     end = time.monotonic() + limit_s
     while True:

@@ -5,6 +5,7 @@ from binascii import crc32
 from micropython import const
 
 from andon_node.coap import message as coap
+from andon_node.coap.response import Response
 
 # Our largest block: exponent 5, 512 bytes. A response up to a whole message goes out in one piece unless the client
 # asks for blocks.
@@ -102,8 +103,6 @@ def _parse(value):
 
 
 def _answer(code, block1, text):
-    from andon_node.coap.endpoint import Response
-
     response = Response(code, text)
     response.extra = [(coap.BLOCK1, block1)]
     return response

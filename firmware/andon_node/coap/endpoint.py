@@ -10,6 +10,7 @@ from micropython import const
 from andon_node.coap import message as coap
 from andon_node.coap.blocks import Blocks
 from andon_node.coap.observers import Observers
+from andon_node.coap.response import CoapError, RequestResetError, RequestTimeoutError, Response
 
 # Transmission parameters [4.8].
 ACK_TIMEOUT_MS = 2000
@@ -38,50 +39,6 @@ _UNDERSTOOD = (
     coap.BLOCK2,
     coap.BLOCK1,
 )
-
-
-class CoapError(Exception):
-    """A request that got no response."""
-
-
-class RequestTimeoutError(CoapError):
-    """The peer did not answer."""
-
-
-class RequestResetError(CoapError):
-    """The peer rejected the message with a Reset."""
-
-
-class Response:
-    """What a handler answers.
-
-    Attributes:
-        observable: Whether the resource may be observed [RFC 7641].
-        extra: Further options as (number, value).
-    """
-
-    def __init__(self, code, payload=b"", content_format=None, max_age=None):
-        self.code = code
-        self.payload = payload
-        self.content_format = content_format
-        self.max_age = max_age
-        self.observable = False
-        self.extra: list = []
-
-    def options(self):
-        """The options that go with the payload, in ascending order."""
-        options = list(self.extra)
-        if self.content_format is not None:
-            options.append((coap.CONTENT_FORMAT, coap.uint(self.content_format)))
-        if self.max_age is not None:
-            options.append((coap.MAX_AGE, coap.uint(self.max_age)))
-        if len(options) > 1:
-            options.sort(key=_number)
-        return options
-
-
-def _number(option):
-    return option[0]
 
 
 def is_unknown_critical(number):
@@ -204,7 +161,7 @@ class Endpoint:
                     raise RequestTimeoutError("acknowledged, but no response came" + exchange.problem)
         finally:
             self._open.remove(exchange)
-            self._answered = exchange
+            self._answered = (address, exchange.token)
         if exchange.rejected:
             raise RequestResetError("rejected with a Reset")
         return exchange.response
@@ -254,17 +211,17 @@ class Endpoint:
     async def serve(self):
         """Receive for ever. No datagram stops it."""
         while True:
-            data, source = await self._datagrams.receive()
-            try:
-                received = coap.decode(data)
-            except coap.MessageError as error:
-                self.ignored += 1
-                if error.reset_mid is not None:
-                    self._send_empty(coap.RST, error.reset_mid, source)
-                continue
-            self._dispatch(received, source)
+            # Kept by no name here: the last datagram would lie in memory until the next one comes.
+            self._take(*await self._datagrams.receive())
 
-    def _dispatch(self, received, source):
+    def _take(self, data, source):
+        try:
+            received = coap.decode(data)
+        except coap.MessageError as error:
+            self.ignored += 1
+            if error.reset_mid is not None:
+                self._send_empty(coap.RST, error.reset_mid, source)
+            return
         if received.kind in (coap.ACK, coap.RST):
             self._take_reply(received, source)
         elif received.is_request():
@@ -304,9 +261,9 @@ class Endpoint:
         if received.kind != coap.CON:
             return
         answered = self._answered
-        if answered is not None and source == answered.address:
+        if answered is not None and source == answered[0]:
             # Our acknowledgement got lost if it is the last response again; otherwise it belongs to nothing here.
-            kind = coap.ACK if received.token == answered.token else coap.RST
+            kind = coap.ACK if received.token == answered[1] else coap.RST
             self._send_empty(kind, received.mid, source)
 
     def _deliver(self, exchange, response):

@@ -5,7 +5,7 @@ import time
 from micropython import const
 
 from andon_node.coap import message as coap
-from andon_node.coap.endpoint import CoapError
+from andon_node.coap.response import CoapError
 from andon_node.oscore import message as oscore
 from andon_node.oscore.errors import EchoRequiredError, OscoreError
 

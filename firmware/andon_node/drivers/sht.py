@@ -5,20 +5,11 @@ Data sheets: SHT3x-DIS (sections 4.3, 4.12, 4.13) and SHT4x (sections 4.4 to 4.6
 
 from andon_base import chip
 from andon_node.drivers import ABSENT, CRC, OK
+from andon_node.drivers.crc8 import crc8
 
 # One measurement at high repeatability, without clock stretching: command, longest duration in ms (15.5 and 8.3) and one
 # more, by which a sleep in ticks of a millisecond may be shorter.
 _MEASURE = {"sht3x": (b"\x24\x00", 17), "sht4x": (b"\xfd", 10)}
-
-
-def crc8(data):
-    """Sensirion's CRC-8: x^8 + x^5 + x^4 + 1, not reflected, starting at 0xFF."""
-    crc = 0xFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x31) & 0xFF if crc & 0x80 else crc << 1
-    return crc
 
 
 def celsius(raw):
@@ -66,7 +57,7 @@ class Hygrometer:
             self.fault = ABSENT
             return ()
         words = memoryview(self._words)
-        if crc8(words[:3]) != 0 or crc8(words[3:]) != 0:
+        if crc8(words[:3], 0xFF) != 0 or crc8(words[3:], 0xFF) != 0:
             self.fault = CRC
             return ()
         self.fault = OK

@@ -4,6 +4,7 @@ Data sheet Si7021-A20, sections 5.1 (measurements, table 11: commands) and 5.1.1
 """
 
 from andon_node.drivers import ABSENT, CRC, OK
+from andon_node.drivers.crc8 import crc8
 
 _ADDRESS = 0x40
 # "Measure relative humidity, no hold master mode": it does not acknowledge while it measures, at most 12 ms for the
@@ -12,16 +13,6 @@ _MEASURE_HUMIDITY = b"\xf5"
 # The temperature that it measured along with the humidity; comes without a checksum, so it is fetched twice.
 _PREVIOUS_TEMPERATURE = b"\xe0"
 _DURATION_MS = 25
-
-
-def crc8(data):
-    """The chip's CRC-8: x^8 + x^5 + x^4 + 1, not reflected, starting at 0."""
-    crc = 0
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x31) & 0xFF if crc & 0x80 else crc << 1
-    return crc
 
 
 def celsius(raw):
@@ -61,7 +52,7 @@ class Hygrometer:
         try:
             self._i2c.readfrom_into(_ADDRESS, self._word)
             humidity = self._word[0] << 8 | self._word[1]
-            intact = len(self._word) == 2 or crc8(self._word) == 0
+            intact = len(self._word) == 2 or crc8(self._word, 0) == 0
             temperature = self._temperature()
             if not intact or temperature != self._temperature():
                 self.fault = CRC

@@ -7,8 +7,13 @@ a tuple on the ESP32, a raw sockaddr on the unix port; both compare equal when t
 import asyncio
 import socket
 
+from micropython import const
+
 # A CoAP message of at most 1,024 bytes of payload and its header [RFC 7252 4.6: 1152].
 MAX_DATAGRAM = 1152
+# What is read where the heap has no piece of that size: all that the node itself asks for, whose blocks have 512 bytes.
+_SMALL_DATAGRAM = const(640)
+_PAUSE_MS = const(50)
 
 
 def address_of(host, port):
@@ -61,10 +66,22 @@ class DatagramSocket:
         while True:
             await self._readable
             try:
-                data, address = self._sock.recvfrom(MAX_DATAGRAM)
+                data, address = self._read()
             except OSError:
                 continue
+            except MemoryError:
+                # It waits in the socket meanwhile, and so does nobody else.
+                await asyncio.sleep_ms(_PAUSE_MS)
+                continue
             return data, _comparable(address)
+
+    def _read(self):
+        # MicroPython takes memory for the longest datagram before it reads one, and gives back what was too much.
+        try:
+            return self._sock.recvfrom(MAX_DATAGRAM)
+        except MemoryError:
+            # A longer one is cut off, which is as good as lost: its sender repeats it.
+            return self._sock.recvfrom(_SMALL_DATAGRAM)
 
     def send(self, data, address):
         """Send a datagram; one that the network refuses now is lost, as any datagram may be."""

@@ -10,7 +10,8 @@ import andon_node
 from andon_base import crumbs, slots
 from andon_node import flash
 from andon_node.coap import message as coap
-from andon_node.coap.endpoint import Response
+from andon_node.coap.response import Response
+from andon_node.update import image_trial
 
 _JOB = const("update.json")
 # The site's public key: 64 hexadecimal digits, put onto the board when it is provisioned.
@@ -77,7 +78,7 @@ class Updates:
             if self._job["name"] == job["name"] and self._job["version"] == job["version"]:
                 return None
             return Response(_CONFLICT, "an update is under way; DELETE /update ends it")
-        if slots.on_trial() or _image_on_trial():
+        if slots.on_trial() or image_trial.on_trial():
             return Response(_CONFLICT, "a version is on trial; wait until it is confirmed")
         flash.write_atomically(_JOB, json.dumps(job))
         self._job = job
@@ -139,6 +140,10 @@ class Updates:
         job["etag"] = etag
         flash.write_atomically(_JOB, json.dumps(job))
 
+    def site_key(self):
+        """The site's public key, None where there is none or no good one."""
+        return site_key()
+
     async def request(self, code, options):
         """Ask the gateway."""
         return await self._request(code, options)
@@ -175,9 +180,3 @@ def _load_job():
     except (OSError, ValueError):
         return None
     return job if isinstance(job, dict) and all(key in job for key in ("name", "version", "etag")) else None
-
-
-def _image_on_trial():
-    from andon_node.update.guard import image_on_trial
-
-    return image_on_trial()

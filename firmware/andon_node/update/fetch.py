@@ -7,15 +7,14 @@ from micropython import const
 import andon_node
 from andon_base.slots import parse_version
 from andon_node.coap import message as coap
-from andon_node.update import desk
 from andon_node.update.intake import Intake
 from andon_node.update.manifest import UpdateError
 
 _ETAG = const(4)
 _BLOCK2 = const(23)
-# Block size exponent 6: 1,024 bytes [RFC 7959 2.2].
-_SZX = const(6)
-_BLOCK = const(1024)
+# Block size exponent 5: 512 bytes [RFC 7959 2.2]. Each is in memory several times over: as received, decrypted, and as content.
+_SZX = const(5)
+_BLOCK = const(512)
 _INCOMPLETE = const(0x88)
 _PAUSE_MS = const(5000)
 
@@ -31,7 +30,7 @@ async def carry_out(updates, job):
         UpdateError: It must not or cannot run here.
         OSError: The flash fails.
     """
-    key = desk.site_key()
+    key = updates.site_key()
     if key is None:
         raise UpdateError("no site key")
     while updates.wanted(job):
@@ -92,7 +91,7 @@ async def _block(updates, job, number):
         if response.code == coap.CONTENT:
             value = 0 if block2 is None else int.from_bytes(block2, "big")
             if value >> 4 == number and (block2 is None or value & 7 == _SZX):
-                return bytes(response.payload), value >> 3 & 1, (response.option(_ETAG) or b"").hex()
+                return response.payload, value >> 3 & 1, (response.option(_ETAG) or b"").hex()
             raise UpdateError("gateway: answered block %d for block %d" % (value >> 4, number))
         if response.code == _INCOMPLETE and number:
             # The server has forgotten that we began.

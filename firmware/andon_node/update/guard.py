@@ -1,14 +1,12 @@
 """Confirms a version by what it does, not by that it starts; a version on trial that cannot is given up."""
 
 import asyncio
-import os
 
 from micropython import const
 
 from andon_base import crumbs, slots
+from andon_node.update import image_trial
 
-# Label of the partition whose image is on trial.
-IMAGE_TRIAL = "image_trial.txt"
 _POLL_MS = const(500)
 # How long everything must go well, and how long a version may take for that. Longer than the supervisor's longest pause: a
 # task that crashes again and again is not taken for one that works.
@@ -30,7 +28,7 @@ class Guard:
     async def run(self):
         """Return when the running version is confirmed; a version on trial may end here with a reset instead."""
         begin = self._clock.monotonic_ms()
-        image = image_on_trial()
+        image = image_trial.on_trial()
         on_trial = image or slots.on_trial()
         crashes = self._crashes()
         good_since = None
@@ -43,7 +41,7 @@ class Guard:
                 good_since = now
             if good_since is not None and now - good_since >= self._settle_ms:
                 if image:
-                    _partitions().confirm_image()
+                    image_trial.confirm()
                 slots.confirm()
                 if on_trial:
                     print("update: confirmed")
@@ -56,25 +54,6 @@ class Guard:
         why = "not confirmed within %d s" % (self._limit_ms // 1000)
         if image:
             # Not marked valid: the bootloader goes back by itself.
-            _partitions().forget_trial()
+            image_trial.forget()
         slots.give_up(why)
         crumbs.reset("rollback: " + why)
-
-
-def _partitions():
-    from andon_node.update import partition_target
-
-    return partition_target
-
-
-def image_on_trial():
-    """Whether a whole image is on trial; forgets one that the bootloader gave up."""
-    try:
-        os.stat(IMAGE_TRIAL)
-    except OSError:
-        return False
-    found = _partitions().trial()
-    if found == "gone":
-        print("update: the bootloader went back to the image before")
-        _partitions().forget_trial()
-    return found == "running"

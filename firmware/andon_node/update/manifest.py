@@ -7,6 +7,7 @@ from micropython import const
 
 from andon_base import API
 from andon_base.slots import parse_version
+from andon_node.signature import is_good
 
 MAGIC = b"ANDONFW1"
 # Magic, length of the manifest (u16, big-endian), Ed25519 signature of the manifest.
@@ -57,27 +58,18 @@ async def check_signature(path, public_key):
     Raises:
         UpdateError: It was not signed with the site's key.
     """
-    from andon_node.ed25519 import verify_digest
-    from andon_node.sha512 import Sha512
-
     with open(path, "rb") as file:
         signature = file.read(PREFIX)[10:]
-        digest = Sha512(signature[:32] + public_key)
-        while True:
-            piece = file.read(128)
-            if not piece:
-                break
-            digest.update(piece)
-            await asyncio.sleep_ms(0)
-    steps = verify_digest(public_key, digest.digest(), signature)
+        if not await is_good(public_key, signature, _pieces(file)):
+            raise UpdateError("signature: not made with this site's key")
+
+
+def _pieces(file):
     while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            if not end.value:
-                raise UpdateError("signature: not made with this site's key")  # noqa: B904 - MicroPython keeps no cause
+        piece = file.read(128)
+        if not piece:
             return
-        await asyncio.sleep_ms(0)
+        yield piece
 
 
 class Manifest:

@@ -11,16 +11,12 @@ import os
 from micropython import const
 
 from andon_node import flash
-from andon_node.update.guard import IMAGE_TRIAL
+from andon_node.update import image_trial
 from andon_node.update.manifest import UpdateError
 
 _BLOCK = const(4096)
 # Identity of the bundle and number of whole blocks that are written.
 _PROGRESS = const("image_progress.txt")
-
-
-def _running(partition):
-    return partition(partition.RUNNING)
 
 
 class PartitionTarget:
@@ -29,7 +25,7 @@ class PartitionTarget:
     def __init__(self):
         from esp32 import Partition
 
-        self._partition = _running(Partition).get_next_update()
+        self._partition = Partition(Partition.RUNNING).get_next_update()  # type: ignore[arg-type]  # the stubs know labels only
         self._buffer = bytearray(_BLOCK)
 
     async def begin(self, manifest):
@@ -105,11 +101,11 @@ class PartitionTarget:
     def activate(self):
         """Let the bootloader start it next, on trial."""
         self._partition.set_boot()
-        flash.write_atomically(IMAGE_TRIAL, self._partition.info()[4])
+        image_trial.begin(self._partition.info()[4])
 
     def confirm(self):
         """It works: keep it."""
-        confirm_image()
+        image_trial.confirm()
 
     def close(self):
         """Nothing is held open; what was noted stays for the next try."""
@@ -120,31 +116,3 @@ class PartitionTarget:
             os.remove(_PROGRESS)
         except OSError:
             pass
-
-
-def trial():
-    """How the last image fares: None, `running` on trial, or `gone` when the bootloader went back."""
-    try:
-        with open(IMAGE_TRIAL) as file:
-            label = file.read()
-    except OSError:
-        return None
-    from esp32 import Partition
-
-    return "running" if _running(Partition).info()[4] == label else "gone"
-
-
-def confirm_image():
-    """Tell the bootloader that the running image works."""
-    from esp32 import Partition
-
-    Partition.mark_app_valid_cancel_rollback()
-    forget_trial()
-
-
-def forget_trial():
-    """The trial is over, one way or the other."""
-    try:
-        os.remove(IMAGE_TRIAL)
-    except OSError:
-        pass

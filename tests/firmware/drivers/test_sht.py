@@ -17,8 +17,8 @@ SENSOR = {"channel": 0, "sda": "GPIO21", "scl": "GPIO22"}
 def test_crc_of_the_data_sheets(registers: RegisterFile) -> None:
     # SHT3x table 20 and SHT4x section 4.4 give the same example; the check value is CRC-8/NRSC-5's.
     with SensorVm(registers, {"driver": "sht3x", **SENSOR}) as vm:
-        assert vm.eval("sht.crc8(b'\\xbe\\xef')") == 0x92
-        assert vm.eval("sht.crc8(b'123456789')") == 0xF7
+        assert vm.eval("sht.crc8(b'\\xbe\\xef', 0xFF)") == 0x92
+        assert vm.eval("sht.crc8(b'123456789', 0xFF)") == 0xF7
 
 
 @pytest.mark.parametrize(

@@ -16,50 +16,12 @@ import vfs  # type: ignore[import-not-found] # MicroPython's
 from andon_node.journal import Journal  # type: ignore[import-not-found] # on the board
 from andon_node.outbox import Outbox  # type: ignore[import-not-found] # on the board
 from andon_node.pack import Pack  # type: ignore[import-not-found] # on the board
+from cut_flash import CutFlash  # type: ignore[import-not-found] # in tests/firmware
 
-EIO = -5
 BLOCK = 1024
 BLOCKS = 192
 FOLDER = "/cut/journal"
 BASE = b"\x98\x00"
-
-
-class Flash:
-    """NOR flash in RAM that loses power after `budget` bytes were written or erased; the last write stays torn."""
-
-    def __init__(self, cells: bytearray) -> None:
-        self.cells = cells
-        self.budget = 1 << 30
-        self.dead = False
-
-    def _spend(self, wanted: int) -> int:
-        if wanted > self.budget:
-            self.dead = True
-            wanted = self.budget
-        self.budget -= wanted
-        return wanted
-
-    def readblocks(self, block: int, buffer: bytearray, offset: int = 0) -> int:
-        start = block * BLOCK + offset
-        buffer[:] = self.cells[start : start + len(buffer)]
-        return EIO if self.dead else 0
-
-    def writeblocks(self, block: int, buffer: bytearray, offset: int = 0) -> int:
-        done = self._spend(len(buffer))
-        start = block * BLOCK + offset
-        self.cells[start : start + done] = buffer[:done]
-        return EIO if self.dead else 0
-
-    def ioctl(self, operation: int, argument: int) -> int:
-        if operation == 4:
-            return BLOCKS
-        if operation == 5:
-            return BLOCK
-        if operation == 6:
-            done = self._spend(BLOCK)
-            start = argument * BLOCK
-            self.cells[start : start + done] = b"\xff" * done
-        return EIO if self.dead else 0
 
 
 class Entry:
@@ -100,7 +62,7 @@ class Ledger:
         del self.waiting[: count - known]
 
 
-def mount(flash: "Flash") -> None:
+def mount(flash: CutFlash) -> None:
     vfs.mount(vfs.VfsLfs2(flash, progsize=32, readsize=32, lookahead=32), "/cut")
 
 
@@ -146,7 +108,7 @@ def check(ledger: "Ledger") -> None:
         wanted.sure = wanted.maybe = body
 
 
-async def live(ledger: "Ledger", flash: "Flash", boot: int) -> None:
+async def live(ledger: "Ledger", flash: CutFlash, boot: int) -> None:
     """One start of the node: collect, queue and settle packs until the power fails, or for a while."""
     outbox = Outbox(Journal(FOLDER, QUOTA))
     if len(outbox) < len(ledger.waiting):
@@ -204,14 +166,14 @@ async def live(ledger: "Ledger", flash: "Flash", boot: int) -> None:
 
 def main(seed: int, cuts: int) -> None:
     random.seed(seed)
-    flash = Flash(bytearray(b"\xff" * (BLOCK * BLOCKS)))
+    flash = CutFlash(bytearray(b"\xff" * (BLOCK * BLOCKS)), BLOCK)
     vfs.VfsLfs2.mkfs(flash, progsize=32, readsize=32, lookahead=32)
     ledger = Ledger()
     report = ledger.report
     boot = 0
     while report["cuts"] < cuts and not ledger.faults:
         gc.collect()  # files left open by a cut are finalised on their dead flash
-        flash = Flash(flash.cells)
+        flash = CutFlash(flash.cells, BLOCK)
         mount(flash)
         if boot:
             check(ledger)

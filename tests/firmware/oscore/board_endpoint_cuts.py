@@ -19,7 +19,8 @@ from andon_node.oscore import keys, option  # type: ignore[import-not-found] # o
 from andon_node.oscore import message as oscore
 from andon_node.oscore.context import SecurityContext  # type: ignore[import-not-found] # on the board
 from andon_node.oscore.errors import OscoreError  # type: ignore[import-not-found] # on the board
-from board_power_cuts import BLOCK, BLOCKS, Flash  # type: ignore[import-not-found] # beside this file
+from board_power_cuts import BLOCK, BLOCKS  # type: ignore[import-not-found] # beside this file
+from cut_flash import CutFlash  # type: ignore[import-not-found] # in tests/firmware
 
 endpoints.ACK_TIMEOUT_MS = 2  # repeats come soon
 KEYS = {"secret": "0f" * 16, "salt": None, "sender_id": "01", "recipient_id": "00"}
@@ -77,7 +78,7 @@ async def handle(_request: object) -> object:
     return endpoints.Response(coap.CONTENT, str(random.getrandbits(30)))
 
 
-async def live(flash: Flash, gateway: SecurityContext, seen: "dict[bytes, int]", report: "dict[str, int]") -> None:
+async def live(flash: CutFlash, gateway: SecurityContext, seen: "dict[bytes, int]", report: "dict[str, int]") -> None:
     """One start of the node: send, be asked and be asked again until the power fails or the test tires."""
     context = keys.load("/cut/keys.json")
     if context is None:
@@ -126,7 +127,7 @@ def main(seed: int, cuts: int) -> None:
     random.seed(seed)
     report = {"cuts": 0, "stops": 0, "sent": 0, "reused": 0, "unanswered": 0, "asked": 0}
     seen: dict[bytes, int] = {}
-    flash = Flash(bytearray(b"\xff" * (BLOCK * BLOCKS)))
+    flash = CutFlash(bytearray(b"\xff" * (BLOCK * BLOCKS)), BLOCK)
     vfs.VfsLfs2.mkfs(flash, progsize=16, readsize=16, lookahead=16)
     vfs.mount(vfs.VfsLfs2(flash, progsize=16, readsize=16, lookahead=16), "/cut")
     with open("/cut/keys.json", "w") as file:  # noqa: PTH123 - no pathlib on the VM
@@ -136,7 +137,7 @@ def main(seed: int, cuts: int) -> None:
     gateway = SecurityContext(secret, b"\x00", b"\x01", keys.SenderSequence(GatewayNumbers()), fresh=True)
     while report["cuts"] < cuts:
         gc.collect()
-        flash = Flash(flash.cells)
+        flash = CutFlash(flash.cells, BLOCK)
         flash.budget = random.choice((1 << 30, random.randrange(200), random.randrange(1200)))
         try:
             vfs.mount(vfs.VfsLfs2(flash, progsize=16, readsize=16, lookahead=16), "/cut")

@@ -13,51 +13,12 @@ import sys
 import vfs  # type: ignore[import-not-found] # MicroPython's
 from andon_node.oscore.errors import SequenceError  # type: ignore[import-not-found] # on the board
 from andon_node.oscore.sequence import FileSequenceStore, SenderSequence  # type: ignore[import-not-found] # on the board
+from cut_flash import CutFlash  # type: ignore[import-not-found] # in tests/firmware
 
-EIO = -5
 BLOCK = 256
 BLOCKS = 64
 PATH = "/cut/oscore"
 DAMAGES = ("truncate", "flip", "remove")
-
-
-class Flash:
-    """NOR flash in RAM that loses power after `budget` bytes were written or erased; the last write stays torn."""
-
-    def __init__(self, cells: bytearray) -> None:
-        self.cells = cells
-        self.budget = 1 << 30
-        self.dead = False
-
-    def _spend(self, wanted: int) -> int:
-        """How many of the wanted bytes get through."""
-        if wanted > self.budget:
-            self.dead = True
-            wanted = self.budget
-        self.budget -= wanted
-        return wanted
-
-    def readblocks(self, block: int, buffer: bytearray, offset: int = 0) -> int:
-        start = block * BLOCK + offset
-        buffer[:] = self.cells[start : start + len(buffer)]
-        return EIO if self.dead else 0
-
-    def writeblocks(self, block: int, buffer: bytes, offset: int = 0) -> int:
-        done = self._spend(len(buffer))
-        start = block * BLOCK + offset
-        self.cells[start : start + done] = buffer[:done]
-        return EIO if self.dead else 0
-
-    def ioctl(self, operation: int, argument: int) -> int:
-        if operation == 4:
-            return BLOCKS
-        if operation == 5:
-            return BLOCK
-        if operation == 6:
-            done = self._spend(BLOCK)
-            start = argument * BLOCK
-            self.cells[start : start + done] = b"\xff" * done
-        return EIO if self.dead else 0
 
 
 def damage(kind: str, path: str) -> None:
@@ -75,7 +36,7 @@ def damage(kind: str, path: str) -> None:
         file.write(content)
 
 
-def live(flash: Flash, highest: int, report: "dict[str, int]") -> int:
+def live(flash: CutFlash, highest: int, report: "dict[str, int]") -> int:
     """One start of the node: take numbers until the power fails, or for a while. Returns the highest number taken."""
     flash.budget = random.choice((1 << 30, random.randrange(300), random.randrange(3000)))
     vfs.mount(vfs.VfsLfs2(flash, progsize=16, readsize=16, lookahead=16), "/cut")
@@ -104,7 +65,7 @@ def live(flash: Flash, highest: int, report: "dict[str, int]") -> int:
 def main(seed: int, cuts: int) -> None:
     random.seed(seed)
     report = {"cuts": 0, "stops": 0, "taken": 0, "reused": 0, "damaged": 0}
-    flash = Flash(bytearray(b"\xff" * (BLOCK * BLOCKS)))
+    flash = CutFlash(bytearray(b"\xff" * (BLOCK * BLOCKS)), BLOCK)
     vfs.VfsLfs2.mkfs(flash, progsize=16, readsize=16, lookahead=16)
     vfs.mount(vfs.VfsLfs2(flash, progsize=16, readsize=16, lookahead=16), "/cut")
     FileSequenceStore(PATH).create()
@@ -112,7 +73,7 @@ def main(seed: int, cuts: int) -> None:
     highest = -1
     while report["cuts"] < cuts:
         gc.collect()  # files left open by a cut are finalised on their dead flash
-        flash = Flash(flash.cells)
+        flash = CutFlash(flash.cells, BLOCK)
         highest = live(flash, highest, report)
     report["highest"] = highest
     sys.stdout.write(json.dumps(report))

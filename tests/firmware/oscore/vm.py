@@ -28,8 +28,8 @@ def board_command(script: Path, *arguments: str, heap: str = "128k") -> list[str
 
 
 def board_environment() -> dict[str, str]:
-    """Return the environment in which the VM finds the firmware and, frozen, its own modules."""
-    return {**os.environ, "MICROPYPATH": f"{FIRMWARE}:.frozen"}
+    """Return the environment in which the VM finds the firmware, what its tests share, and, frozen, its own modules."""
+    return {**os.environ, "MICROPYPATH": f"{FIRMWARE}:{HERE.parent}:.frozen"}
 
 
 class BoardError(Exception):

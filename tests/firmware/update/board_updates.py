@@ -85,13 +85,13 @@ class Gateway:
         if self.asked == self.cut_at:
             raise PowerCutError
         number = int.from_bytes(options[-1][1], "big") >> 4
-        self.file.seek(number * 1024)
-        data = self.file.read(1024)
-        more = number * 1024 + len(data) < self.size
+        self.file.seek(number * 512)
+        data = self.file.read(512)
+        more = number * 512 + len(data) < self.size
         if not data:
             return coap.Message(coap.ACK, coap.BAD_REQUEST, 0, b"", [], b"no such block")
         return coap.Message(
-            coap.ACK, coap.CONTENT, 0, b"", [(4, self.etag), (23, coap.uint(number << 4 | more << 3 | 6))], data
+            coap.ACK, coap.CONTENT, 0, b"", [(4, self.etag), (23, coap.uint(number << 4 | more << 3 | 5))], data
         )
 
 

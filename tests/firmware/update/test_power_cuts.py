@@ -35,7 +35,7 @@ def check_whole(board: UpdateBoard, running: str) -> str:
 def test_cut_at_every_block_resumes_where_it_was(old_board: UpdateBoard) -> None:
     bundle = small_bundle(NEW)
     path = old_board.file(bundle)
-    blocks = -(-len(bundle.encode()) // 1024)
+    blocks = -(-len(bundle.encode()) // 512)
     outcomes = []
     asked = 0
     for _ in range(3 * blocks):

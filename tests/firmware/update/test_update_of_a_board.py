@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +185,22 @@ async def test_bad_configuration_leads_to_recovery_and_a_good_one_out(gateway: G
     await board.power_cut()
     packs = len(gateway.telemetry.packs)
     await board.power_on()
+    await until(lambda: len(gateway.telemetry.packs) > packs, LIMIT_S, board)
+
+
+async def test_recovery_takes_a_configuration(gateway: Gateway, board: EmulatedBoard) -> None:
+    await until(lambda: gateway.telemetry.packs, LIMIT_S, board)
+    good = (board.folder / "config.json").read_text()
+    await board.power_cut()
+    (board.folder / "config.json").write_text(good.replace('"sample_ms": 500', '"sample_ms": "often"'))
+    packs = len(gateway.telemetry.packs)
+    await board.power_on()
+
+    async def taken() -> bool:
+        code, _ = await gateway.ask(board.port, aiocoap.PUT, "config", {**json.loads(good), "revision": 1})
+        return bool(code == aiocoap.CHANGED)
+
+    await until(taken, LIMIT_S, board)
     await until(lambda: len(gateway.telemetry.packs) > packs, LIMIT_S, board)
 
 

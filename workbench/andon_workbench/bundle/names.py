@@ -32,7 +32,7 @@ def share_private_names(source: str) -> str:
     tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     used = {token.string for token in tokens if token.type == tokenize.NAME}
     wanted = sorted(name for name in _defined(tree) if _is_private(name) and name not in spelled)
-    fresh = (name for name in _short_names() if name not in used - set(wanted))
+    fresh = (name for name in short_names() if name not in used - set(wanted))
     shorter = dict(zip(wanted, fresh, strict=False))
     lines = source.splitlines(keepends=True)
     for node in tree.body:
@@ -72,7 +72,8 @@ def _defined(tree: ast.Module) -> set[str]:
     return names
 
 
-def _short_names() -> Iterator[str]:
+def short_names() -> Iterator[str]:
+    """`_a` to `_z`, `_aa` and so on."""
     for length in count(1):
         for letters in product(string.ascii_lowercase, repeat=length):
             yield "_" + "".join(letters)
