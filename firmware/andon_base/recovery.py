@@ -9,7 +9,6 @@ import json
 import sys
 import time
 
-import machine
 import network
 from micropython import const
 
@@ -124,7 +123,7 @@ class _Recovery:
         for query in request.values(coap.URI_QUERY):
             if query[:4] == b"sig=":
                 signature = query[4:].decode()
-        return await store.put(request.payload, signature, machine.reset)
+        return await store.put(request.payload, signature)
 
 
 class _LinkSettings:
