@@ -150,6 +150,7 @@ def _mount_console(app: FastAPI, services: Services) -> None:
         database=services.database,
         registry=services.registry,
         commands=services.commands,
+        configurations=services.configurations,
         quarantine=services.quarantine,
         notifier=services.notifier,
         clock=services.commands.clock,
