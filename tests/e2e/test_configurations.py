@@ -159,7 +159,7 @@ async def test_a_gateway_that_dies_after_it_told_the_node_tells_how_it_ended(tmp
         order = await ordered(factory, node, text_of(document, 1))
 
         async def told() -> bool:
-            return (await factory.api.configuration(order))["status"] != "requested"
+            return bool((await factory.api.configuration(order))["status"] != "requested")
 
         await until("the gateway to have it", told)
         await factory.kill_gateway()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
@@ -12,6 +13,7 @@ import aiocoap  # type: ignore[import-untyped]  # aiocoap ships no types
 import pytest
 from aiocoap import resource
 from gateway.oscore_peer import OscoreNode, keys
+from gateway.stand_in_cloud import StandInCloud, wait_until
 from gateway.test_commands import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.gateway_process import GatewayProcess
-    from gateway.stand_in_cloud import StandInCloud
 
 OURS, BEFORE = 5, 4
 SILENT = "rolled back: the gateway was not reached within 120 s"
@@ -201,9 +202,9 @@ async def node(request: pytest.FixtureRequest, gateway: GatewayProcess, cloud: S
     gateway.start()
     served = Node()
     async with OscoreNode(request.param, gateway.coap_port, served.site()) as peer:
-        peer_ask = peer.ask
-        await until(lambda: cloud.streams, "the stream")
-        answer = await peer_ask(aiocoap.POST, "rd?ep=press-7&lt=600&ver=1.0.0&cfg=4")
+        wanted = 0 if request.param is None else 1
+        await asyncio.to_thread(wait_until, lambda: gateway.metric("nodes_with_keys") == wanted, "the keys")
+        answer = await peer.ask(aiocoap.POST, "rd?ep=press-7&lt=600&ver=1.0.0&cfg=4")
         assert answer.code == aiocoap.CREATED
         yield served
 

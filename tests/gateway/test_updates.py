@@ -16,7 +16,8 @@ from gateway.test_commands import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from andon_gateway.updates.status import NodeStatus, Step, Tell, Wait, judge, parse_status
+from andon_gateway.orders.step import Step
+from andon_gateway.updates.status import NodeStatus, Tell, Wait, judge, parse_status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

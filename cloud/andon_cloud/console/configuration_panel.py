@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nicegui import ui
@@ -40,12 +41,12 @@ class ConfigurationDialog:
                 max_file_size=MAX_DOCUMENT_BYTES,
                 auto_upload=True,
                 on_upload=self._uploaded,
-                on_rejected=lambda: self._error.set_text(f"A configuration has at most {MAX_DOCUMENT_BYTES} bytes."),
+                on_rejected=self._too_long,
             )
             self._file.props("accept=.json flat bordered").classes("ask-field")
             self._chosen = Text("p", "", "ask-effect")
-            self._signature = ui.input("Signature, where outputs are touched").props("outlined").classes("ask-field")
-            Text("p", "andon node config sign prints it; the site's key never comes here.", "ask-hint")
+            self._signature = ui.input("Signature (for outputs)").props("outlined").classes("ask-field")
+            Text("p", "Where outputs or interlocks change: andon node config sign prints it.", "ask-hint")
             self._reason = (
                 ui.input("Reason (kept in the audit log)")
                 .props(f"outlined maxlength={MAX_REASON}")
@@ -70,6 +71,9 @@ class ConfigurationDialog:
         self._error.set_text("")
         self._go.enable()
         self._dialog.open()
+
+    def _too_long(self) -> None:
+        self._error.set_text(f"A configuration has at most {MAX_DOCUMENT_BYTES} bytes.")
 
     async def _uploaded(self, event: UploadEventArguments) -> None:
         self._document = await event.file.read()
@@ -130,10 +134,9 @@ class ConfigurationPanel:
             self._buttons.clear()
             with self._buttons:
                 for name in names:
-                    button = ui.button(
-                        f"New configuration for {name}", on_click=lambda name=name: self._dialog.ask(name)
-                    )
-                    button.props("flat no-caps color=none").classes("button")
+                    with tag("button", "span", type="button") as button:
+                        Text("span", f"New configuration for {name}")
+                    button.on("click", partial(self._dialog.ask, name))
         if configurations != self._shown:
             self._shown = configurations
             self.list_again()

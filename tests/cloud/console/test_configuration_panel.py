@@ -78,7 +78,7 @@ def test_what_the_cloud_refuses_stands_in_the_dialog(
     file = tmp_path / "press-2.json"
     file.write_text("{}")
     dialog.locator("input[type=file]").set_input_files(file)
-    expect(dialog).to_contain_text("press-2.json")
+    expect(dialog).to_contain_text("press-2.json: 2 bytes")
     dialog.get_by_label("Reason").fill("test")
     dialog.get_by_role("button", name="Send to the node").click()
     expect(dialog.get_by_role("alert")).to_contain_text("Not sent: node: expected press-1")
