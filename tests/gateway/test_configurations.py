@@ -192,23 +192,25 @@ def order(
     }  # fmt: skip
 
 
-@pytest.fixture(params=[None, keys(1)], ids=["open", "oscore"])
+@pytest.fixture
 async def node(request: pytest.FixtureRequest, gateway: GatewayProcess, cloud: StandInCloud) -> AsyncIterator[Node]:
-    """A node that has registered, with keys or without."""
+    """A node that has registered; it speaks openly unless the test gives it keys."""
+    own: dict[str, str] | None = getattr(request, "param", None)
     cloud.documents["k-1"] = DOCUMENT
     cloud.mount("press-7")
-    if request.param is not None:
-        cloud.give_keys(press_7=request.param)
+    if own is not None:
+        cloud.give_keys(press_7=own)
     gateway.start()
     served = Node()
-    async with OscoreNode(request.param, gateway.coap_port, served.site()) as peer:
-        wanted = 0 if request.param is None else 1
+    async with OscoreNode(own, gateway.coap_port, served.site()) as peer:
+        wanted = 0 if own is None else 1
         await asyncio.to_thread(wait_until, lambda: gateway.metric("nodes_with_keys") == wanted, "the keys")
         answer = await peer.ask(aiocoap.POST, "rd?ep=press-7&lt=600&ver=1.0.0&cfg=4")
         assert answer.code == aiocoap.CREATED
         yield served
 
 
+@pytest.mark.parametrize("node", [None, keys(1)], ids=["open", "oscore"], indirect=True)
 async def test_from_the_order_to_the_confirmation_over_a_kill(
     gateway: GatewayProcess, cloud: StandInCloud, node: Node
 ) -> None:
