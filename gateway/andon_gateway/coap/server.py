@@ -134,7 +134,8 @@ class CoapEndpoint:
     async def _ask(self, node: str, address: Address, request: Message, patience: tuple[float, int]) -> _Answer:
         tuning = TransportTuning()
         tuning.ACK_TIMEOUT, tuning.MAX_RETRANSMIT = patience
-        tuning.ACK_RANDOM_FACTOR = 1.0
+        # One that is sent once waits as long as the caller said; repeated ones keep RFC 7252's spread.
+        tuning.ACK_RANDOM_FACTOR = 1.5 if patience[1] else 1.0
         security = None if self._keys is None else self._keys.of_node(node)
         if security is not None:
             return _Answer(await ask_protected(security, request, address.uri, tuning, self._exchange))
