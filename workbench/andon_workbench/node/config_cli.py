@@ -113,7 +113,7 @@ def config_sign(
 @config_app.command(
     "push",
     epilog="Examples:  andon node config push press-7 config.json --reason 'second thermometer' --cloud http://10.0.0.6:8000  |  "
-    "andon node config push press-7 config.json --reason 'new limit' --sig $(andon node config sign config.json --key site.key | cut -d= -f2)",
+    "andon node config push press-7 config.json --reason 'new limit' --sig $(andon node config sign config.json --key site.key)",
 )
 def config_push(
     node: Annotated[str, typer.Argument(help="The node's id.")],
@@ -133,7 +133,8 @@ def config_push(
     when it is interrupted. The API's token comes from ANDON_API_TOKEN.
     """
     with one_line_errors():
-        wanted = NetworkConfiguration(node, _read(path), sig, reason, expires_s)
+        signature = None if sig is None else sig.removeprefix("sig=")
+        wanted = NetworkConfiguration(node, _read(path), signature, reason, expires_s)
         told: list[str] = []
 
         def show(order: dict[str, Any]) -> None:
