@@ -74,7 +74,7 @@ class ModelNode:
 EVENTS = ["look", "look, PUT is lost", "look, the answer to PUT is lost", "start", "reach", "give up"]
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @given(st.sampled_from([None, SILENT, "rolled back: 3 starts"]), st.lists(st.sampled_from(EVENTS), max_size=30))
 def test_the_verdict_is_what_happened(stale: str | None, events: list[str]) -> None:
     """Whatever is lost and whenever the node starts: an end is told only when it is one, and what failed is never sent again."""

@@ -84,7 +84,7 @@ EVENTS = [
 ]
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @given(
     st.sampled_from(["", "confirmed", f"rolled back {VERSION}: crash", "failed 1.0.5: signature"]),
     st.lists(st.sampled_from(EVENTS), max_size=30),
