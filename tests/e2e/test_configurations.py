@@ -90,8 +90,10 @@ def applied(order: dict[str, Any]) -> list[str]:
 
 async def pushed(node: str, file: Path, cloud: str, *options: str) -> tuple[int, str]:
     """Run `andon node config push` beside this loop; exit status and output."""
+    words = ["node", "config", "push", node, str(file), "--cloud", cloud, "--reason", "test", *options]
     process = await asyncio.create_subprocess_exec(
-        *(ANDON, "node", "config", "push", node, file, "--cloud", cloud, "--reason", "test", *options),
+        ANDON,
+        *words,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
