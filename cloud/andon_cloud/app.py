@@ -17,6 +17,9 @@ from andon_cloud.auth import Access, require_person
 from andon_cloud.commands import routes as command_routes
 from andon_cloud.commands.metrics import CommandMetrics
 from andon_cloud.commands.service import Commands
+from andon_cloud.configurations import routes as configuration_routes
+from andon_cloud.configurations import service as configurations
+from andon_cloud.configurations.service import Configurations
 from andon_cloud.db.engine import Database
 from andon_cloud.gateways import node_reports, quarantine_routes
 from andon_cloud.gateways import routes as gateway_routes
@@ -25,6 +28,7 @@ from andon_cloud.gateways.quarantine import Quarantine
 from andon_cloud.gateways.stream import GatewayStream
 from andon_cloud.identifiers import Clock, system_clock
 from andon_cloud.loopback import LoopbackNamesOnly
+from andon_cloud.orders.node_orders import NodeOrders
 from andon_cloud.registry import routes as registry_routes
 from andon_cloud.registry.service import Registry
 from andon_cloud.rules import routes as rule_routes
@@ -35,6 +39,7 @@ from andon_cloud.telemetry.query_api import query_router
 from andon_cloud.telemetry.store import StoreUnavailableError, TelemetryStore
 from andon_cloud.telemetry.write_api import Authenticate, write_router
 from andon_cloud.updates import routes as update_routes
+from andon_cloud.updates import service as updates
 from andon_cloud.updates.service import Updates
 
 if TYPE_CHECKING:
@@ -51,6 +56,10 @@ _TAGS = [
     {"name": "commands", "description": "Relay commands, from the wish to the proof"},
     {"name": "rules", "description": "Alarm rules that gateways evaluate, also while the cloud is away"},
     {"name": "firmware", "description": "Signed bundles, and the update of a node up to what the node says in the end"},
+    {
+        "name": "configurations",
+        "description": "Configurations of nodes, from the document to what the node says in the end",
+    },
     {"name": "gateway channel", "description": "What a gateway calls: its event stream and its reports"},
     {"name": "telemetry", "description": "What the nodes measured"},
     {"name": "InfluxDB v2", "description": "Telemetry in, as any InfluxDB v2 client writes it"},
@@ -89,6 +98,8 @@ def create_app(settings: Settings, *, clock: Clock = system_clock, store: Teleme
     app.include_router(node_reports.channel)
     app.include_router(update_routes.router)
     app.include_router(update_routes.channel)
+    app.include_router(configuration_routes.router)
+    app.include_router(configuration_routes.channel)
     app.include_router(_telemetry_router(services))
     app.include_router(_operations_router())
     _document_problems(app)
@@ -121,7 +132,8 @@ def _services(settings: Settings, clock: Clock, store: TelemetryStore) -> Servic
         commands=commands,
         rules=Rules(database, notifier, clock),
         quarantine=Quarantine(database, registry),
-        updates=Updates(database, notifier, clock, settings.site_key),
+        updates=Updates(NodeOrders(updates.KIND, database, notifier, clock), settings.site_key),
+        configurations=Configurations(NodeOrders(configurations.KIND, database, notifier, clock), settings.site_key),
         streams=GatewayStream(database, notifier, clock, settings.command_poll_s, settings.stream_keepalive_s),
         access=Access(settings.api_token, registry),
         metrics=metrics,
@@ -138,6 +150,7 @@ def _mount_console(app: FastAPI, services: Services) -> None:
         database=services.database,
         registry=services.registry,
         commands=services.commands,
+        configurations=services.configurations,
         quarantine=services.quarantine,
         notifier=services.notifier,
         clock=services.commands.clock,
@@ -211,6 +224,7 @@ async def _sweep_forever(services: Services) -> None:
         try:
             await services.commands.sweep()
             await services.updates.sweep()
+            await services.configurations.sweep()
         except SQLAlchemyError:
             _log.exception("the command sweeper could not reach the database; it tries again")
         await asyncio.sleep(services.settings.command_poll_s)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from andon_cloud.auth import Access
     from andon_cloud.commands.service import Commands
+    from andon_cloud.configurations.service import Configurations
     from andon_cloud.db.engine import Database
     from andon_cloud.gateways.notifier import Notifier
     from andon_cloud.gateways.quarantine import Quarantine
@@ -36,6 +37,7 @@ class Services:
     rules: Rules
     quarantine: Quarantine
     updates: Updates
+    configurations: Configurations
     streams: GatewayStream
     access: Access
     metrics: CollectorRegistry

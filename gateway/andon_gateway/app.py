@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from andon_gateway.cloud.events import StreamTakers
+from andon_gateway.cloud.order_reports import OrderReports
 from andon_gateway.cloud.reports import CloudReports
 from andon_gateway.cloud.stream import CloudChannel, Quarantine, StreamTimeouts
 from andon_gateway.coap.fast_path import FastCounts
@@ -21,11 +23,16 @@ from andon_gateway.coap.resources import build_site, now_ms
 from andon_gateway.coap.server import CoapEndpoint
 from andon_gateway.commands.queue import CommandStore
 from andon_gateway.commands.relay import CommandRunner
+from andon_gateway.configurations.orders import ConfigurationStore
+from andon_gateway.configurations.procedure import ConfigurationProcedure
 from andon_gateway.errors import GatewayError, SettingsError
 from andon_gateway.nodes.gate import GateLimits, NodeGate
 from andon_gateway.nodes.table import NodeTable
 from andon_gateway.operations.http_api import Health, HttpServer, bind_tcp, build_http
 from andon_gateway.operations.metrics import GatewayCollector, build_registry
+from andon_gateway.orders.requests import NodeRequests
+from andon_gateway.orders.runner import OrderRunner
+from andon_gateway.orders.store import OrderStore
 from andon_gateway.rules.actions import RelayActions
 from andon_gateway.rules.engine import EdgeRules
 from andon_gateway.rules.metrics import RulesCollector
@@ -42,8 +49,8 @@ from andon_gateway.spool.intake import TelemetryIntake
 from andon_gateway.spool.spool import Spool, SpoolLimits
 from andon_gateway.spool.windows import AggregateRule, rules_by_name
 from andon_gateway.updates.bundles import BundleFolder
-from andon_gateway.updates.queue import UpdateStore
-from andon_gateway.updates.updater import UpdateRunner
+from andon_gateway.updates.orders import FIRMWARE_UPDATES
+from andon_gateway.updates.procedure import FirmwareProcedure
 from andon_gateway.uplink.assets import AssetTable
 from andon_gateway.uplink.influx import InfluxWriter
 from andon_gateway.uplink.uplink import Uplink, UplinkPauses
@@ -54,7 +61,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from andon_gateway.commands.queue import RelayCommand
+    from andon_gateway.configurations.orders import Configuration
     from andon_gateway.settings import Settings
+    from andon_gateway.updates.orders import FirmwareUpdate
     from andon_gateway.uplink.lineprotocol import Asset
 
 log = logging.getLogger(__name__)
@@ -79,9 +88,10 @@ class Gateway:
     writer: InfluxWriter
     channel: CloudChannel
     runner: CommandRunner
-    updates: UpdateRunner
-    update_store: UpdateStore
+    takers: StreamTakers
+    firmware: FirmwareProcedure
     reports: CloudReports
+    deliveries: list[OrderReports]
     assets: AssetTable
     spool: Spool
     gate: NodeGate
@@ -103,13 +113,14 @@ class Gateway:
         self.uplink.start()
         await self.keys.open()
         await self.runner.resume()
-        await self.updates.resume()
+        await self.takers.configurations.resume()
+        await self.takers.updates.resume()
         tasks = [
-            asyncio.create_task(self.channel.follow(self.runner, self.updates), name="command stream"),
+            asyncio.create_task(self.channel.follow(self.takers.by_event()), name="command stream"),
             asyncio.create_task(self.channel.deliver_reports(), name="command reports"),
             asyncio.create_task(self.channel.report_quarantine(self._quarantine), name="quarantine reports"),
-            asyncio.create_task(self.reports.deliver_updates(self.update_store), name="update reports"),
-            asyncio.create_task(self.reports.tell_progress(self.updates), name="update progress"),
+            *(asyncio.create_task(reports.deliver(), name="order reports") for reports in self.deliveries),
+            asyncio.create_task(self.reports.tell_progress(self.firmware), name="update progress"),
             asyncio.create_task(self.reports.report_nodes(self.nodes, self._mounted), name="node reports"),
         ]
         tasks += [
@@ -165,7 +176,8 @@ class Gateway:
         log.info("stopping: no new packs, one last uplink")
         self.intake.close()
         await self.runner.stop()
-        await self.updates.stop()
+        await self.takers.configurations.stop()
+        await self.takers.updates.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -247,13 +259,12 @@ def _wire(
     commands = CommandStore(database)
     pull = RulesPull(client, settings.gateway.id, rules)
     timeouts = StreamTimeouts(cloud.timeout_s, cloud.stream_timeout_s)
-    channel = CloudChannel(client, settings.gateway.id, timeouts, assets, keys, pull, commands, uplink.wake)
+    channel = CloudChannel(client, settings.gateway.id, timeouts, commands)
     reports = CloudReports(client, settings.gateway.id, channel)
-    update_store = UpdateStore(database)
-    bundles = BundleFolder(settings.gateway.state_dir / "fw", client, settings.gateway.id)
-    updates = UpdateRunner(update_store, bundles, nodes, coap, now_ms, reports.wake)
     coap.secure(keys, access)
     runner = CommandRunner(commands, nodes, coap, now_ms, channel.wake_reports)
+    orders = _orders(settings, database, client, nodes, coap)
+    takers = StreamTakers(assets, uplink.wake, keys, pull, runner, orders.updates, orders.configurations)
     loop = asyncio.get_running_loop()
 
     def execute(issued: Sequence[RelayCommand]) -> None:
@@ -281,9 +292,36 @@ def _wire(
     http = HttpServer(build_http(registry, health, numbers), listener)
     port = int(listener.getsockname()[1])
     return Gateway(
-        settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, updates, update_store, reports, assets,
-        spool, gate, rules, pull, client, coap, fast_counts, lines, http, port,
+        settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, takers, orders.firmware, reports,
+        orders.deliveries, assets, spool, gate, rules, pull, client, coap, fast_counts, lines, http, port,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Orders:
+    updates: OrderRunner[FirmwareUpdate]
+    firmware: FirmwareProcedure
+    configurations: OrderRunner[Configuration]
+    deliveries: list[OrderReports]
+
+
+def _orders(
+    settings: Settings, database: GroupCommit, client: httpx.AsyncClient, nodes: NodeTable, coap: CoapEndpoint
+) -> _Orders:
+    gateway, requests = settings.gateway.id, NodeRequests(nodes, coap)
+    base = f"/api/v1/gateways/{gateway}"
+    update_store, configuration_store = OrderStore(database, FIRMWARE_UPDATES), ConfigurationStore(database)
+    updates_told = OrderReports(client, f"{base}/updates", update_store)
+    configurations_told = OrderReports(client, f"{base}/configurations", configuration_store)
+    bundles = BundleFolder(settings.gateway.state_dir / "fw", client, gateway)
+    firmware = FirmwareProcedure(update_store, bundles, requests)
+    documents = ConfigurationProcedure(configuration_store, client, gateway, requests)
+    return _Orders(
+        OrderRunner(update_store, firmware, nodes, now_ms, updates_told.wake),
+        firmware,
+        OrderRunner(configuration_store, documents, nodes, now_ms, configurations_told.wake),
+        [updates_told, configurations_told],
+    )
 
 
 def _pauses(settings: Settings) -> UplinkPauses:

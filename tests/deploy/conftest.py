@@ -25,5 +25,6 @@ def example() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def filled(example: dict[str, str]) -> dict[str, str]:
-    """The same with every secret filled in, each with a value of its own."""
-    return {name: value or f"secret-{name.lower().replace('_', '-')}" for name, value in example.items()}
+    """The same with every secret filled in, each with a value of its own, and the site's public key."""
+    secrets = {name: value or f"secret-{name.lower().replace('_', '-')}" for name, value in example.items()}
+    return secrets | {"ANDON_SITE_KEY": "ab" * 32}

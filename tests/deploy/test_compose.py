@@ -149,8 +149,11 @@ def test_every_variable_is_in_the_example_and_every_example_is_used(
 
 def test_the_example_holds_no_secret(compose: dict[str, Any], example: dict[str, str]) -> None:
     required = {name for text in texts(compose) for name, operator, _ in VARIABLE.findall(text) if operator == ":?"}
+    optional = {
+        name for text in texts(compose) for name, operator, value in VARIABLE.findall(text) if operator and not value
+    }
     assert required
-    assert {name for name, value in example.items() if not value} == required
+    assert {name for name, value in example.items() if not value} == required | optional
 
 
 def test_every_named_volume_is_used_and_lives_under_one_service(compose: dict[str, Any]) -> None:
@@ -175,6 +178,7 @@ def test_the_cloud_takes_these_settings(
         monkeypatch.setenv(key, VARIABLE.sub(lambda match: filled[match[1]], value))
     loaded = cloud_settings.load()
     assert (loaded.store, loaded.bind, loaded.port) == ("influxdb", "0.0.0.0", 8000)
+    assert loaded.site_key == filled["ANDON_SITE_KEY"]
     assert loaded.bootstrap_gateways["gw-1"].get_secret_value() == filled["ANDON_GATEWAY_TOKEN"]
 
 

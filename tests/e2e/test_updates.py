@@ -6,9 +6,10 @@ import asyncio
 import subprocess
 import sys
 import time
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from e2e.limits import START_LIMIT_S
@@ -24,8 +25,9 @@ from andon_workbench.faults.udp_proxy import Impairment
 from andon_workbench.plan import FactoryPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
+T = TypeVar("T")
 pytestmark = pytest.mark.timeout(300)
 
 ANDON = Path(sys.executable).with_name("andon")
@@ -65,8 +67,25 @@ async def update_command(node: str, bundle: Path, cloud: str) -> tuple[int, str]
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    output, _ = await process.communicate()
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return process.returncode or 0, output.decode()
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """Run something meanwhile; whatever fails in between, it is over at the end, and the next test starts with a clean loop."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def until(what: str, condition: Callable[[], Awaitable[Any]], limit_s: float = LIMIT_S) -> Any:
@@ -115,17 +134,16 @@ async def test_good_update_is_confirmed_over_a_gateways_death_and_a_broken_one_r
         assert await factory.first_readings(START_LIMIT_S) == []
         await until("1.0.0 in the registry", lambda: runs(factory, node, "1.0.0"))
 
-        command = asyncio.create_task(update_command(node, good, factory.cloud.url))
-
         async def half_fetched() -> bool:
             newest = await factory.api.updates(node)
             return bool(newest) and newest[0]["status"] == "fetching" and newest[0]["received"] > 0
 
-        await until("a part of the bundle on the node", half_fetched)
-        await factory.kill_gateway()
-        assert (await factory.api.updates(node))[0]["status"] == "fetching"
-        await factory.restart_gateway()
-        status, said = await command
+        async with beside(update_command(node, good, factory.cloud.url)) as command:
+            await until("a part of the bundle on the node", half_fetched)
+            await factory.kill_gateway()
+            assert (await factory.api.updates(node))[0]["status"] == "fetching"
+            await factory.restart_gateway()
+            status, said = await command
         assert (status, said.splitlines()[-1]) == (0, f"{node}: 1.1.0 confirmed"), said
         await until("1.1.0 in the registry", lambda: runs(factory, node, "1.1.0"))
 

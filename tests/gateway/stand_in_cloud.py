@@ -60,6 +60,7 @@ class StandInCloud:
         rules_status: What the gateway told about its rules, each time.
         bundles: Firmware by the SHA-256 under which it is asked for; `fetches` counts the requests.
         nodes: The newest report about each node.
+        documents: Configurations by the id of their order.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -78,9 +79,11 @@ class StandInCloud:
         self.stream_status: list[int] = []
         self.bundles: dict[str, bytes] = {}
         self.fetches = 0
+        self.documents: dict[str, bytes] = {}
         self.nodes: dict[str, dict[str, Any]] = {}
         self.progress: list[tuple[str, dict[str, Any]]] = []
         self._updates: list[dict[str, Any]] = []
+        self._configurations: list[dict[str, Any]] = []
         self.streams = 0
         self._assets: dict[str, dict[str, str]] = {}
         self._keys: dict[str, dict[str, str]] = {}
@@ -105,6 +108,8 @@ class StandInCloud:
                 Route(f"{base}/updates/{{id}}/events", self._report, methods=["POST"]),
                 Route(f"{base}/updates/{{id}}/progress", self._take_progress, methods=["POST"]),
                 Route(f"{base}/firmware/{{sha256}}", self._firmware),
+                Route(f"{base}/configurations/{{id}}/events", self._report, methods=["POST"]),
+                Route(f"{base}/configurations/{{id}}", self._document),
                 Route(f"{base}/nodes", self._take_nodes, methods=["POST"]),
             ]
         )
@@ -157,6 +162,11 @@ class StandInCloud:
         """Set the whole list of open updates and tell the gateway."""
         self._updates = list(updates)
         self._emit(self._updates_event())
+
+    def order_configurations(self, *configurations: dict[str, Any]) -> None:
+        """Set the whole list of open configurations and tell the gateway."""
+        self._configurations = list(configurations)
+        self._emit(self._configurations_event())
 
     def resend(self, **fields: Any) -> None:
         self._emit(self._command_event(fields))
@@ -233,6 +243,11 @@ class StandInCloud:
             return Response(status_code=404)
         return Response(self.bundles[sha256], headers={"ETag": f'"{sha256}"'})
 
+    async def _document(self, request: Request) -> Response:
+        self.fetches += 1
+        document = self.documents.get(request.path_params["id"])
+        return Response(status_code=404) if document is None else Response(document)
+
     async def _report(self, request: Request) -> Response:
         body = await request.json()
         if self.report_status:
@@ -264,12 +279,14 @@ class StandInCloud:
         self.streams += 1
         events: asyncio.Queue[str | None] = asyncio.Queue()
         events.put_nowait(self._assets_event())
-        if self._keys:
-            events.put_nowait(self._keys_event())
-        if self._rules:
-            events.put_nowait(self._rules_event())
-        if self._updates:
-            events.put_nowait(self._updates_event())
+        for there, event in (
+            (self._keys, self._keys_event),
+            (self._rules, self._rules_event),
+            (self._updates, self._updates_event),
+            (self._configurations, self._configurations_event),
+        ):
+            if there:
+                events.put_nowait(event())
         final = {"acknowledged", "expired", "failed"}
         for command in self._commands:
             if not final & set(self.reported(command["id"])):
@@ -294,6 +311,9 @@ class StandInCloud:
 
     def _updates_event(self) -> str:
         return f"event: updates\ndata: {json.dumps({'updates': self._updates})}\n\n"
+
+    def _configurations_event(self) -> str:
+        return f"event: configurations\ndata: {json.dumps({'configurations': self._configurations})}\n\n"
 
     @staticmethod
     def _command_event(command: dict[str, Any]) -> str:

@@ -16,7 +16,8 @@ from gateway.test_commands import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from andon_gateway.updates.status import NodeStatus, Step, Tell, Wait, judge, parse_status
+from andon_gateway.orders.step import Step
+from andon_gateway.updates.status import NodeStatus, Tell, Wait, judge, parse_status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -83,7 +84,7 @@ EVENTS = [
 ]
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @given(
     st.sampled_from(["", "confirmed", f"rolled back {VERSION}: crash", "failed 1.0.5: signature"]),
     st.lists(st.sampled_from(EVENTS), max_size=30),

@@ -108,6 +108,23 @@ class CloudApi:
         """How far an update has come, with its audit log."""
         return dict(await self._ask("GET", f"/api/v1/updates/{update}"))
 
+    async def order_configuration(
+        self, node: str, document: bytes, *, signature: str | None, reason: str, expires_s: int
+    ) -> dict[str, Any]:
+        """Order that a node runs a configuration; the document goes to it byte by byte."""
+        params = {"reason": reason, "expires_s": str(expires_s)} | ({"sig": signature} if signature else {})
+        path = f"/api/v1/nodes/{node}/configurations"
+        headers = {"Content-Type": "application/json"}
+        return dict(await self._ask("POST", path, content=document, params=params, headers=headers))
+
+    async def configurations(self, node: str) -> list[dict[str, Any]]:
+        """The newest configurations of a node, newest first."""
+        return list(await self._ask("GET", f"/api/v1/nodes/{node}/configurations"))
+
+    async def configuration(self, configuration: str) -> dict[str, Any]:
+        """How far a configuration has come, with its audit log."""
+        return dict(await self._ask("GET", f"/api/v1/configurations/{configuration}"))
+
     async def machines(self) -> list[dict[str, Any]]:
         """All machines by id."""
         return list(await self._ask("GET", "/api/v1/machines"))

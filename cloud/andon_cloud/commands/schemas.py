@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict  # noqa: TC002 - the annotation stands at module level
 
 from andon_cloud.commands.lifecycle import CommandStatus
 from andon_cloud.identifiers import Channel, DnsLabel, EpochMs, Line
+from andon_cloud.orders.schemas import Detail, OrderAuditOut
 
-MAX_DETAIL = 500
 Reason = Annotated[Line, Field(min_length=1, max_length=200, description="Why; kept in the audit log")]
 
 
@@ -63,19 +63,6 @@ class CommandIn(BaseModel):
     ] = 30
 
 
-class AuditOut(BaseModel):
-    """One entry of a command's audit log."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    status: CommandStatus
-    applied: bool = Field(description="false: a repeated or late report, which changed nothing")
-    actor: str
-    reason: str
-    at_ms: EpochMs = Field(description="When it happened, by the actor's clock")
-    recorded_ms: EpochMs = Field(description="When the cloud wrote it down")
-
-
 class CommandOut(BaseModel):
     """A relay command and how far it has come."""
 
@@ -101,7 +88,7 @@ class CommandHistory(CommandOut):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_COMMAND | {"audit": [_AUDIT]}]})
 
-    audit: list[AuditOut]
+    audit: list[OrderAuditOut]
 
 
 class CommandReport(BaseModel):
@@ -117,13 +104,7 @@ class CommandReport(BaseModel):
     state: Literal["sent", "acknowledged", "expired", "failed"]
     at_ms: EpochMs
     contact: bool | None = None
-    detail: str = ""
-
-    @field_validator("detail")
-    @classmethod
-    def _one_short_line(cls, value: str) -> str:
-        # A report must not be lost because of its remark.
-        return " ".join("".join(char if char.isprintable() else " " for char in value).split())[:MAX_DETAIL]
+    detail: Annotated[str, Detail] = ""
 
 
 class DeclaredCommand(BaseModel):

@@ -14,13 +14,14 @@ from andon_cloud.commands.lifecycle import OPEN, CommandStatus, may_step, overdu
 from andon_cloud.commands.metrics import CommandMetrics
 from andon_cloud.commands.models import AuditEntry, Command
 from andon_cloud.commands.schemas import (
-    AuditOut,
     CommandHistory,
     CommandIn,
     CommandOut,
     CommandReport,
     DeclaredCommand,
 )
+from andon_cloud.orders.schemas import OrderAuditOut
+from andon_cloud.orders.table import CLOUD, OrderTable, Step, time_column, times_of
 from andon_cloud.problems import Problem, conflict, not_found
 from andon_cloud.registry.models import Gateway, Machine, Node
 from andon_cloud.telemetry.store import RangeQuery, StoreError, TelemetryStore
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from andon_cloud.identifiers import Clock
     from andon_cloud.telemetry.relay_readings import RelayReading
 
-CLOUD = "cloud"
 # Readings further in the future than this are refused by the gateway (docs/protocol.md, The pack).
 _CLOCK_AHEAD_MS = 86_400_000
 NOTE_EVERY_MS = 60_000
@@ -44,14 +44,13 @@ NOTED_FOR_MS = 3_600_000
 _OPEN = sorted(status.value for status in OPEN)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something that wants to move a command: who, whereto, when by whose clock, and why."""
+COMMANDS = OrderTable(Command, AuditEntry, "command_id")
 
-    status: CommandStatus
-    actor: str
-    at_ms: int
-    reason: str = ""
+
+@dataclass(frozen=True, slots=True)
+class CommandStep(Step[CommandStatus]):
+    """A step with the contact as the node read it back, if it told."""
+
     contact: bool | None = None
 
 
@@ -118,19 +117,17 @@ class Commands:
         )
         session.add(command)
         await session.flush()
-        session.add(_entry(command, Step(CommandStatus.QUEUED, actor, now, wanted.reason), now, applied=True))
+        step = CommandStep(CommandStatus.QUEUED, actor, now, wanted.reason)
+        session.add(COMMANDS.entry(command.id, step, now, applied=True))
         return command, True
 
     async def get(self, command_id: str) -> CommandHistory:
         """One command with its audit log."""
         async with self.database.reading() as session:
-            command = await session.scalar(select(Command).where(Command.id == command_id))
+            command = await COMMANDS.get(session, command_id)
             if command is None:
                 raise not_found("command", command_id)
-            entries = await session.scalars(
-                select(AuditEntry).where(AuditEntry.command_id == command_id).order_by(AuditEntry.number)
-            )
-            audit = [AuditOut.model_validate(entry) for entry in entries]
+            audit = [OrderAuditOut.model_validate(entry) for entry in await COMMANDS.history(session, command_id)]
         return CommandHistory(**command_out(command).model_dump(), audit=audit)
 
     async def of_machine(self, machine_id: str, limit: int = 50) -> list[CommandOut]:
@@ -146,9 +143,11 @@ class Commands:
 
     async def report(self, gateway_id: str, command_id: str, report: CommandReport) -> None:
         """Take in what a gateway tells about one of its commands; repeated and late reports change nothing."""
-        step = Step(CommandStatus(report.state), f"gateway:{gateway_id}", report.at_ms, report.detail, report.contact)
+        step = CommandStep(
+            CommandStatus(report.state), f"gateway:{gateway_id}", report.at_ms, report.detail, report.contact
+        )
         async with self.database.writing() as session:
-            command = await _locked(session, command_id)
+            command = await COMMANDS.locked(session, command_id)
             if command is None or command.gateway_id != gateway_id:
                 raise not_found("command", f"{command_id} for gateway {gateway_id}")
             applied = await self._take(session, command, step)
@@ -160,7 +159,7 @@ class Commands:
     async def declare(self, gateway_id: str, command_id: str, declared: DeclaredCommand) -> None:
         """Enter a command that a gateway has issued itself, for a rule; it is on the gateway's disk. Repeating it changes nothing."""
         async with self.database.writing() as session:
-            known = await _locked(session, command_id)
+            known = await COMMANDS.locked(session, command_id)
             if known is not None:
                 if known.gateway_id != gateway_id:
                     raise conflict(f"Command {command_id} is another gateway's.")
@@ -185,8 +184,8 @@ class Commands:
             )
             session.add(command)
             await session.flush()
-            step = Step(CommandStatus.SENT, command.actor, declared.at_ms, declared.reason)
-            session.add(_entry(command, step, self.clock(), applied=True))
+            step = CommandStep(CommandStatus.SENT, command.actor, declared.at_ms, declared.reason)
+            session.add(COMMANDS.entry(command.id, step, self.clock(), applied=True))
         self.metrics.stepped(CommandStatus.SENT)
 
     async def saw_readings(self, gateway_id: str, readings: Iterable[RelayReading]) -> None:
@@ -202,13 +201,13 @@ class Commands:
     async def _confirm(self, proved: Sequence[Awaited]) -> None:
         for item in proved:
             async with self.database.writing() as session:
-                command = await _locked(session, item.command_id)
+                command = await COMMANDS.locked(session, item.command_id)
                 applied = command is not None and await self._take(session, command, self._proof())
             if applied:
                 self.metrics.stepped(CommandStatus.CONFIRMED)
 
-    def _proof(self) -> Step:
-        return Step(CommandStatus.CONFIRMED, CLOUD, self.clock(), "a relay reading in the store shows the state")
+    def _proof(self) -> CommandStep:
+        return CommandStep(CommandStatus.CONFIRMED, CLOUD, self.clock(), "a relay reading in the store shows the state")
 
     async def _is_stored(self, item: Awaited) -> bool:
         """Whether the store holds a proof that no process of ours saw, because the gateway writes to InfluxDB directly.
@@ -257,34 +256,33 @@ class Commands:
 
     async def _end(self, command_id: str) -> None:
         async with self.database.writing() as session:
-            command = await _locked(session, command_id)
+            command = await COMMANDS.locked(session, command_id)
             # Looked at again under the lock: a report may have arrived since.
             verdict = self._overdue(command) if command is not None else None
             if command is None or verdict is None:
                 return
-            await self._take(session, command, Step(verdict[0], CLOUD, self.clock(), verdict[1]))
+            await self._take(session, command, CommandStep(verdict[0], CLOUD, self.clock(), verdict[1]))
         self.metrics.stepped(verdict[0])
 
-    async def _take(self, session: AsyncSession, command: Command, step: Step) -> bool:
+    async def _take(self, session: AsyncSession, command: Command, step: CommandStep) -> bool:
         """Apply one step and write it down; whether it moved the command."""
         applied = may_step(CommandStatus(command.status), step.status)
         now = self.clock()
         if applied:
             command.status = step.status
-            setattr(command, f"{step.status}_ms", step.at_ms)
+            setattr(command, time_column(step.status), step.at_ms)
             command.updated_ms = now
             command.detail = step.reason if step.status is not CommandStatus.CONFIRMED else ""
             if step.contact is not None:
                 command.contact = step.contact
-        elif await _is_recorded(session, command, step):
+        elif await COMMANDS.is_recorded(session, command.id, step):
             return False  # the same report again: one entry in the log is enough
-        session.add(_entry(command, step, now, applied=applied))
+        session.add(COMMANDS.entry(command.id, step, now, applied=applied))
         return applied
 
 
 def command_out(command: Command) -> CommandOut:
     """A command as the API shows it."""
-    times = {status: getattr(command, f"{status}_ms") for status in CommandStatus}
     return CommandOut(
         id=command.id,
         machine=command.machine_id,
@@ -296,43 +294,16 @@ def command_out(command: Command) -> CommandOut:
         actor=command.actor,
         expires_ms=command.expires_ms,
         status=CommandStatus(command.status),
-        times={status: time for status, time in times.items() if time is not None},
+        times=times_of(command, CommandStatus),
         contact=command.contact,
         detail=command.detail,
     )
-
-
-async def _locked(session: AsyncSession, command_id: str) -> Command | None:
-    # FOR UPDATE serialises reports on PostgreSQL; on SQLite the transaction already is the only writer.
-    command: Command | None = await session.scalar(select(Command).where(Command.id == command_id).with_for_update())
-    return command
-
-
-async def _is_recorded(session: AsyncSession, command: Command, step: Step) -> bool:
-    found = await session.scalar(
-        select(AuditEntry.number)
-        .where(AuditEntry.command_id == command.id, AuditEntry.status == step.status, AuditEntry.actor == step.actor)
-        .limit(1)
-    )
-    return found is not None
 
 
 def _awaited(command: Command) -> Awaited:
     acknowledged_ms = command.acknowledged_ms if command.acknowledged_ms is not None else command.updated_ms
     not_before = earliest_proof_ms(sent_ms=command.sent_ms, acknowledged_ms=acknowledged_ms)
     return Awaited(command.id, command.gateway_id, command.node_id, command.relay, command.state, not_before)
-
-
-def _entry(command: Command, step: Step, now_ms: int, *, applied: bool) -> AuditEntry:
-    return AuditEntry(
-        command_id=command.id,
-        status=step.status,
-        applied=applied,
-        actor=step.actor,
-        reason=step.reason,
-        at_ms=step.at_ms,
-        recorded_ms=now_ms,
-    )
 
 
 def _same_wish(first: Command, machine_id: str, relay: int, wanted: CommandIn) -> None:

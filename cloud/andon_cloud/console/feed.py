@@ -14,6 +14,7 @@ from andon_cloud.commands.lifecycle import FINAL, CommandStatus
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from andon_cloud.configurations.lifecycle import ConfigurationStatus
     from andon_cloud.console.rates import Point
     from andon_cloud.console.state import Condition
 
@@ -32,6 +33,10 @@ class UnknownMachineError(FeedError):
 
 class CommandRefusedError(FeedError):
     """The relay command was not taken; nothing will be switched."""
+
+
+class ConfigurationRefusedError(FeedError):
+    """The configuration was not taken; the node hears nothing of it."""
 
 
 class AdoptionRefusedError(FeedError):
@@ -81,6 +86,20 @@ class NodeView:
     firmware: str | None = None
     revision: int | None = None
     seen_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationView:
+    """One configuration that was ordered for a node over the network, and what became of it."""
+
+    node: str
+    revision: int
+    signed: bool
+    status: ConfigurationStatus
+    reason: str
+    actor: str
+    times: Mapping[ConfigurationStatus, int] = field(default_factory=dict)
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +195,7 @@ class FactoryView:
 
 @dataclass(frozen=True, slots=True)
 class MachineDetail:
-    """The longer story of one machine: history and commands, newest command first."""
+    """The longer story of one machine: history, commands and configurations, newest first."""
 
     machine: MachineView
     span_s: int
@@ -184,6 +203,7 @@ class MachineDetail:
     cycles: tuple[Point, ...] = ()
     cycles_window_s: int = 60
     commands: tuple[CommandView, ...] = ()
+    configurations: tuple[ConfigurationView, ...] = ()
 
 
 class ConsoleFeed(Protocol):
@@ -229,4 +249,20 @@ class ConsoleFeed(Protocol):
 
         Raises:
             AdoptionRefusedError: it waits no more, or the machine has a node.
+        """
+
+    async def configure(
+        self, node: str, document: bytes, signature: str | None, *, reason: str, actor: str
+    ) -> ConfigurationView:
+        """Order a configuration for a node; returns as soon as it is durably kept.
+
+        Args:
+            node: The node.
+            document: The whole configuration, JSON, byte by byte as it was signed.
+            signature: The site's, 128 hexadecimal digits, or None.
+            reason: Why, in the person's words; kept in the audit log.
+            actor: Who; kept in the audit log.
+
+        Raises:
+            ConfigurationRefusedError: No node could take it, or another one is open.
         """

@@ -11,10 +11,13 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from andon_cloud.commands.schemas import CommandIn
+from andon_cloud.configurations.service import Configurations, Wish
 from andon_cloud.console.feed import (
     AdoptionRefusedError,
     CommandRefusedError,
     CommandView,
+    ConfigurationRefusedError,
+    ConfigurationView,
     FactoryView,
     FeedUnavailableError,
     GatewayView,
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from andon_cloud.commands.service import Commands
+    from andon_cloud.configurations.schemas import ConfigurationOut
     from andon_cloud.db.engine import Database
     from andon_cloud.gateways.notifier import Notifier
     from andon_cloud.gateways.quarantine import Quarantine
@@ -61,6 +65,9 @@ REGISTRY_PERIOD_MS = 2_000
 
 COMMAND_EXPIRES_S = 30
 """A person stands at the console and waits: a command that has not reached the machine by then must not come later."""
+
+CONFIGURATION_EXPIRES_S = 86_400
+CONFIGURATIONS_SHOWN = 10
 
 _NOT_FOUND = 404
 
@@ -89,13 +96,14 @@ class _Histories:
 class LiveFeed:
     """A `ConsoleFeed` over the cloud's services."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the services that it shows, each by its name
         self,
         *,
         store: TelemetryStore,
         database: Database,
         registry: Registry,
         commands: Commands,
+        configurations: Configurations,
         quarantine: Quarantine,
         notifier: Notifier,
         clock: Clock,
@@ -104,6 +112,7 @@ class LiveFeed:
         self._store = store
         self._registry = registry
         self._commands = commands
+        self._configurations = configurations
         self._last_commands = LastCommands(database)
         self._waiting = WaitingRoom(quarantine)
         self._notifier = notifier
@@ -146,10 +155,11 @@ class LiveFeed:
         fine_ms = max(5_000, span_ms // 180)
         coarse_ms = max(60_000, span_ms // 48)
         with _told():
-            temperature, counts, commands = await asyncio.gather(
+            temperature, counts, commands, configurations = await asyncio.gather(
                 self._history("temperature", "celsius", now_ms - span_ms, now_ms, fine_ms, machine_id),
                 self._counts(machine_id, now_ms - span_ms - coarse_ms, now_ms, coarse_ms),
                 self._commands.of_machine(machine_id, 20),
+                self._configurations_of(found[0]),
             )
         return MachineDetail(
             machine=found[0],
@@ -158,6 +168,7 @@ class LiveFeed:
             cycles=tuple(point for point in cycles_per_window(counts) if point.time_ms >= now_ms - span_ms),
             cycles_window_s=coarse_ms // 1000,
             commands=tuple(map(command_view, commands)),
+            configurations=configurations,
         )
 
     async def switch_relay(
@@ -171,6 +182,28 @@ class LiveFeed:
             raise CommandRefusedError(f"{first['loc'][0]}: {first['msg']}") from error
         with _told():
             return command_view(await self._commands.issue(machine_id, relay, wanted, actor=actor))
+
+    async def configure(
+        self, node: str, document: bytes, signature: str | None, *, reason: str, actor: str
+    ) -> ConfigurationView:
+        """See `ConsoleFeed.configure`."""
+        wish = Wish(document, signature, reason, actor, CONFIGURATION_EXPIRES_S)
+        try:
+            return _configuration_view(await self._configurations.order(node, wish))
+        except Problem as error:
+            raise ConfigurationRefusedError(error.detail) from error
+        except SQLAlchemyError as error:
+            raise FeedUnavailableError("The cloud's database does not answer.") from error
+
+    async def _configurations_of(self, machine: MachineView) -> tuple[ConfigurationView, ...]:
+        found: list[ConfigurationView] = []
+        for node in machine.nodes:
+            try:
+                items = await self._configurations.of_node(node.id, CONFIGURATIONS_SHOWN)
+            except Problem:
+                continue  # the node was removed just now
+            found += map(_configuration_view, items)
+        return tuple(found)
 
     async def adopt(self, gateway: str, node: str, machine_id: str, *, reason: str, actor: str) -> None:
         """See `ConsoleFeed.adopt`."""
@@ -270,6 +303,12 @@ def _relays(machine_id: str, newest: Newest, commands: dict[tuple[str, int], Com
     return tuple(
         RelayView(channel, newest.contacts.get(channel), commands.get((machine_id, channel)))
         for channel in sorted(channels)
+    )
+
+
+def _configuration_view(item: ConfigurationOut) -> ConfigurationView:
+    return ConfigurationView(
+        item.node, item.revision, item.signed, item.status, item.reason, item.actor, item.times, item.detail
     )
 
 

@@ -1,4 +1,4 @@
-"""The page of one machine: its light and figures, temperature and cycles over time, commands with their audit times."""
+"""The page of one machine: its light and figures, temperature and cycles over time, commands and configurations with their audit times."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from nicegui import ui
 from andon_cloud.commands.lifecycle import CommandStatus
 from andon_cloud.console import words
 from andon_cloud.console.chart import cycles_options, temperature_options
+from andon_cloud.console.configuration_panel import ConfigurationDialog, ConfigurationPanel
 from andon_cloud.console.dom import Text, icon, put, tag
 from andon_cloud.console.feed import (
     CommandView,
@@ -45,6 +46,7 @@ class MachinePage:
         self._commands_shown: tuple[CommandView, ...] | None = None
         self._header = Header()
         dialog = RelayDialog(feed, actor, pulse.beat_now)
+        configuration_dialog = ConfigurationDialog(feed, actor, self._history_again)
         with tag("main", "page") as main:
             with ui.link(target="/").classes("back"):
                 icon("arrow_back")
@@ -62,7 +64,12 @@ class MachinePage:
             with tag("section", "panel", aria_label="Commands"):
                 Text("h2", "Recent relay commands", "panel-title")
                 self._commands = tag("div", "commands")
+            self._configurations = ConfigurationPanel(configuration_dialog, self._time)
         ui.skip_link("Skip to the machine", target=main)
+
+    async def _history_again(self) -> None:
+        if self.on_span is not None:
+            await self.on_span()
 
     def _charts(self) -> None:
         with tag("div", "charts"):
@@ -123,11 +130,14 @@ class MachinePage:
             self._commands_shown = detail.commands
             self._list_commands(detail.commands)
 
+        self._configurations.show(detail.machine.nodes, detail.configurations)
+
     def use_zone(self, zone: tzinfo) -> None:
         """Show times of day in the viewer's time zone from now on."""
         self._zone = zone
         if self._commands_shown is not None:
             self._list_commands(self._commands_shown)
+            self._configurations.list_again()
 
     def _list_commands(self, commands: tuple[CommandView, ...]) -> None:
         self._commands.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from andon_cloud.commands.lifecycle import CommandStatus
+from andon_cloud.configurations.lifecycle import ConfigurationStatus
 from andon_cloud.console.state import MachineState, age_text
 
 if TYPE_CHECKING:
@@ -40,6 +41,16 @@ COMMAND_SIGNS = {
     CommandStatus.CONFIRMED: Sign("Confirmed", "done_all"),
     CommandStatus.EXPIRED: Sign("Expired", "timer_off"),
     CommandStatus.FAILED: Sign("Failed", "error_outline"),
+}
+
+CONFIGURATION_SIGNS = {
+    ConfigurationStatus.REQUESTED: Sign("Ordered", "schedule"),
+    ConfigurationStatus.SENT: Sign("At the gateway", "north_east"),
+    ConfigurationStatus.TRIAL: Sign("On trial", "hourglass_empty"),
+    ConfigurationStatus.CONFIRMED: Sign("Confirmed", "done_all"),
+    ConfigurationStatus.REFUSED: Sign("Refused", "block"),
+    ConfigurationStatus.ROLLED_BACK: Sign("Rolled back", "undo"),
+    ConfigurationStatus.FAILED: Sign("Failed", "error_outline"),
 }
 
 NOTHING = "\u2013"

@@ -1,17 +1,18 @@
-"""The event stream of one gateway: assets, version of the rules, open commands and updates, then all as they change (docs/protocol.md)."""
+"""The event stream of one gateway: assets, version of the rules, open orders, then all as they change (docs/protocol.md)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from andon_cloud.commands.offers import Offer, mark_offered, open_offers
+from andon_cloud.configurations.service import configurations_of_gateway
 from andon_cloud.registry.credentials import credentials_of_gateway
 from andon_cloud.registry.models import Gateway, Machine, Node
 from andon_cloud.rules.service import newest_etag
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from andon_cloud.db.engine import Database
     from andon_cloud.gateways.notifier import Notifier
     from andon_cloud.identifiers import Clock
-    from andon_cloud.updates.schemas import UpdateEvent
 
 # A comment alone, without the blank line that would end an event: some clients make an empty event of that.
 KEEPALIVE = b": keep-alive\n"
@@ -32,7 +32,10 @@ KEEPALIVE = b": keep-alive\n"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a gateway should know now. `nodes` and `keys` are only read when the version differs from the one already sent."""
+    """What a gateway should know now. `nodes` and `keys` are only read when the version differs from the one already sent.
+
+    `lists` are the orders for nodes that are not at their end: the whole list under the name of its event.
+    """
 
     token_hash: str
     version: int
@@ -40,7 +43,7 @@ class Snapshot:
     keys: dict[str, dict[str, str]] | None
     offers: list[Offer]
     rules: tuple[int, str] | None
-    updates: list[UpdateEvent]
+    lists: dict[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class GatewayStream:
         version = -1
         rules: tuple[int, str] | None = None
         sent: set[str] = set()
-        updates: list[UpdateEvent] | None = None
+        lists: dict[str, list[dict[str, Any]]] = {}
         loop = asyncio.get_running_loop()
         spoken = loop.time()
         with self.notifier.subscribed(gateway_id) as changed:
@@ -75,8 +78,8 @@ class GatewayStream:
                     return  # the gateway reconnects with its back-off; nothing was promised on this stream
                 if snapshot is None or snapshot.token_hash != token_hash:
                     return
-                chunk = _chunk(snapshot, fresh, rules_known=rules, with_updates=snapshot.updates != updates)
-                version, rules, updates = snapshot.version, snapshot.rules, snapshot.updates
+                chunk = _chunk(snapshot, fresh, rules_known=rules, lists_known=lists)
+                version, rules, lists = snapshot.version, snapshot.rules, snapshot.lists
                 sent = {offer.event.id for offer in snapshot.offers} & (sent | {event.id for event in fresh})
                 if chunk:
                     yield chunk
@@ -118,13 +121,22 @@ class GatewayStream:
                 }
                 keys = await credentials_of_gateway(session, gateway_id)
             offers = await open_offers(session, gateway_id)
+            configurations = await configurations_of_gateway(session, gateway_id)
             updates = await updates_of_gateway(session, gateway_id)
+            lists = {
+                "configurations": [event.model_dump() for event in configurations],
+                "updates": [event.model_dump() for event in updates],
+            }
             rules = await newest_etag(session)
-            return Snapshot(row.token_hash, row.assets_version, nodes, keys, offers, rules, updates)
+            return Snapshot(row.token_hash, row.assets_version, nodes, keys, offers, rules, lists)
 
 
 def _chunk(
-    snapshot: Snapshot, fresh: list[CommandEvent], *, rules_known: tuple[int, str] | None, with_updates: bool
+    snapshot: Snapshot,
+    fresh: list[CommandEvent],
+    *,
+    rules_known: tuple[int, str] | None,
+    lists_known: dict[str, list[dict[str, Any]]],
 ) -> bytes:
     parts: list[bytes] = []
     if snapshot.nodes is not None:
@@ -133,8 +145,9 @@ def _chunk(
     if snapshot.rules is not None and snapshot.rules != rules_known:
         parts.append(sse_event("rules", {"version": snapshot.rules[0], "etag": snapshot.rules[1]}))
     parts.extend(sse_event("command", event.model_dump(), event.id) for event in fresh)
-    if with_updates:
-        parts.append(sse_event("updates", {"updates": [update.model_dump() for update in snapshot.updates]}))
+    parts.extend(
+        sse_event(name, {name: items}) for name, items in snapshot.lists.items() if items != lists_known.get(name)
+    )
     return b"".join(parts)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
+from andon_cloud.configurations.service import KIND as CONFIGURATION
 from andon_cloud.db.base import Base
 from andon_cloud.problems import Problem, conflict, not_found
 from andon_cloud.registry.models import Gateway, Machine, Node, NodeAudit
@@ -25,7 +26,7 @@ from andon_cloud.registry.schemas import (
     NodeOut,
 )
 from andon_cloud.registry.tokens import new_token, token_hash
-from andon_cloud.updates.service import end_updates_of_node
+from andon_cloud.updates.service import KIND as UPDATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -149,7 +150,8 @@ class Registry:
         async with self.database.writing() as session:
             node = await _existing(session, Node, node_id)
             gateway = node.gateway_id
-            await end_updates_of_node(session, node_id, self.clock())
+            for kind in (UPDATE, CONFIGURATION):
+                await kind.end_of_node(session, node_id, self.clock())
             await session.delete(node)
             await _bump(session, [gateway])
         self.notifier.notify(gateway)

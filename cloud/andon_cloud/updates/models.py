@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, Integer, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from andon_cloud.db.base import Base, RowNumber
+from andon_cloud.db.base import Base
+from andon_cloud.orders.models import AuditColumns, NodeOrderColumns
 from andon_cloud.updates.lifecycle import UpdateStatus
 
 _STATUSES = ", ".join(f"'{status.value}'" for status in UpdateStatus)
@@ -29,8 +30,8 @@ class Firmware(Base):
     content: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
 
 
-class NodeUpdate(Base):
-    """One update of one node. Node and version are kept as text: the record outlives the registry's rows."""
+class NodeUpdate(NodeOrderColumns, Base):
+    """One update of one node."""
 
     __tablename__ = "node_updates"
     __table_args__ = (
@@ -39,39 +40,15 @@ class NodeUpdate(Base):
         Index(None, "status"),
     )
 
-    number: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
-    id: Mapped[str] = mapped_column(String(36), unique=True)
-    node_id: Mapped[str] = mapped_column(String(63))
-    sha256: Mapped[str] = mapped_column(String(64))
     version: Mapped[str] = mapped_column(String(32))
-    size: Mapped[int] = mapped_column(Integer)
-    reason: Mapped[str] = mapped_column(String(200))
-    actor: Mapped[str] = mapped_column(String(100))
-    expires_ms: Mapped[int] = mapped_column(BigInteger)
-
-    status: Mapped[str] = mapped_column(String(16))
-    requested_ms: Mapped[int] = mapped_column(BigInteger)
-    sent_ms: Mapped[int | None] = mapped_column(BigInteger)
     fetching_ms: Mapped[int | None] = mapped_column(BigInteger)
-    trial_ms: Mapped[int | None] = mapped_column(BigInteger)
-    confirmed_ms: Mapped[int | None] = mapped_column(BigInteger)
-    rolled_back_ms: Mapped[int | None] = mapped_column(BigInteger)
-    failed_ms: Mapped[int | None] = mapped_column(BigInteger)
     received: Mapped[int] = mapped_column(Integer, default=0)
     total: Mapped[int | None] = mapped_column(Integer)
-    detail: Mapped[str] = mapped_column(String(500), default="")
 
 
-class UpdateAudit(Base):
-    """One thing that happened to an update. Database triggers refuse UPDATE and DELETE."""
+class UpdateAudit(AuditColumns, Base):
+    """One thing that happened to an update."""
 
     __tablename__ = "update_audit"
 
-    number: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
     update_id: Mapped[str] = mapped_column(ForeignKey("node_updates.id", ondelete="RESTRICT"), index=True)
-    status: Mapped[str] = mapped_column(String(16))
-    applied: Mapped[bool] = mapped_column(Boolean)
-    actor: Mapped[str] = mapped_column(String(100))
-    reason: Mapped[str] = mapped_column(String(500))
-    at_ms: Mapped[int] = mapped_column(BigInteger)
-    recorded_ms: Mapped[int] = mapped_column(BigInteger)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict  # noqa: TC002 - the annotation stands at module level
 
-from andon_cloud.commands.schemas import MAX_DETAIL, Reason
+from andon_cloud.commands.schemas import Reason
 from andon_cloud.identifiers import EpochMs
+from andon_cloud.orders.schemas import Detail, OrderAuditOut
 from andon_cloud.updates.bundle import MAX_BUNDLE_BYTES
 from andon_cloud.updates.lifecycle import UpdateStatus
 
@@ -103,25 +104,12 @@ class UpdateOut(BaseModel):
     detail: str = Field(description="What the node, its gateway or the cloud said about the last step")
 
 
-class UpdateAuditOut(BaseModel):
-    """One entry of an update's audit log."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    status: UpdateStatus
-    applied: bool = Field(description="false: a late report, which changed nothing")
-    actor: str
-    reason: str
-    at_ms: EpochMs = Field(description="When it happened, by the actor's clock")
-    recorded_ms: EpochMs = Field(description="When the cloud wrote it down")
-
-
 class UpdateHistory(UpdateOut):
     """An update with its audit log, oldest entry first."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_UPDATE | {"audit": [_AUDIT]}]})
 
-    audit: list[UpdateAuditOut]
+    audit: list[OrderAuditOut]
 
 
 class UpdateCancel(BaseModel):
@@ -142,13 +130,7 @@ class UpdateReport(BaseModel):
 
     state: Literal["sent", "fetching", "trial", "confirmed", "rolled-back", "failed"]
     at_ms: EpochMs
-    detail: str = ""
-
-    @field_validator("detail")
-    @classmethod
-    def _one_short_line(cls, value: str) -> str:
-        # A report must not be lost because of its remark.
-        return " ".join("".join(char if char.isprintable() else " " for char in value).split())[:MAX_DETAIL]
+    detail: Annotated[str, Detail] = ""
 
 
 class UpdateProgress(BaseModel):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import asdict, dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -13,18 +12,14 @@ from httpx_sse import ServerSentEvent, SSEError, aconnect_sse
 from pydantic import ValidationError
 
 from andon_gateway.backoff import Backoff
-from andon_gateway.commands.queue import CommandStore, Origin, RelayCommand, Report
+from andon_gateway.cloud.order_reports import taken_or_refused
 from andon_gateway.errors import StorageUnavailable
-from andon_gateway.rules.pull import RulesEvent, RulesPull
-from andon_gateway.security.oscore_keys import CredentialsEvent, KeyRing
-from andon_gateway.updates.queue import UpdatesEvent
-from andon_gateway.uplink.assets import AssetsEvent, AssetTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from andon_gateway.commands.relay import CommandRunner
-    from andon_gateway.updates.updater import UpdateRunner
+    from andon_gateway.cloud.events import Taker
+    from andon_gateway.commands.queue import CommandStore, Origin, RelayCommand, Report
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +29,6 @@ REPORTS_AT_ONCE: Final = 100
 QUARANTINE_CHECK_S: Final = 2.0
 QUARANTINE_EVERY_S: Final = 60.0
 QUARANTINE_RETRY_S: Final = 15.0
-_TRY_AGAIN: Final = frozenset({401, 403, 408, 425, 429})  # 401 and 403: a person will mend the token
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +65,7 @@ class CloudChannel:
         client: HTTP client with base address and token.
         gateway: This gateway's id.
         timeouts: How long to wait for the cloud.
-        assets: Takes the `assets` events.
-        keys: Takes the `credentials` events.
-        rules: Told by the `rules` events.
         store: Reports to deliver.
-        on_assets: Called after a new table is in force.
     """
 
     def __init__(
@@ -83,20 +73,12 @@ class CloudChannel:
         client: httpx.AsyncClient,
         gateway: str,
         timeouts: StreamTimeouts,
-        assets: AssetTable,
-        keys: KeyRing,
-        rules: RulesPull,
         store: CommandStore,
-        on_assets: Callable[[], None],
     ) -> None:
         self._client = client
         self._base = f"/api/v1/gateways/{gateway}"
         self._timeout = httpx.Timeout(timeouts.call_s, read=timeouts.silence_s)
-        self._assets = assets
-        self._keys = keys
-        self._rules = rules
         self._store = store
-        self._on_assets = on_assets
         self._reports = asyncio.Event()
         self.connected = False
         self.connects = 0
@@ -105,12 +87,12 @@ class CloudChannel:
         """There is a new report."""
         self._reports.set()
 
-    async def follow(self, runner: CommandRunner, updates: UpdateRunner) -> None:
+    async def follow(self, takers: Mapping[str, Taker]) -> None:
         """Read the stream for ever, connecting again with growing pauses."""
         backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
         while True:
             try:
-                await self._read_stream(runner, updates, backoff)
+                await self._read_stream(takers, backoff)
                 reason = "the cloud closed the stream"
             except (httpx.HTTPError, SSEError, StorageUnavailable) as error:
                 reason = f"{type(error).__name__}: {error}"
@@ -119,7 +101,7 @@ class CloudChannel:
             log.warning("no command stream: reconnect_in_s=%.1f (%s)", pause_s, reason)
             await asyncio.sleep(pause_s)
 
-    async def _read_stream(self, runner: CommandRunner, updates: UpdateRunner, backoff: Backoff) -> None:
+    async def _read_stream(self, takers: Mapping[str, Taker], backoff: Backoff) -> None:
         async with aconnect_sse(self._client, "GET", f"{self._base}/stream", timeout=self._timeout) as source:
             source.response.raise_for_status()
             self.connected = True
@@ -127,24 +109,15 @@ class CloudChannel:
             log.info("command stream connected")
             async for event in source.aiter_sse():
                 backoff.reset()
-                await self._handle(event, runner, updates)
+                await self._handle(event, takers.get(event.event))
 
-    async def _handle(self, event: ServerSentEvent, runner: CommandRunner, updates: UpdateRunner) -> None:
+    async def _handle(self, event: ServerSentEvent, taker: Taker | None) -> None:
         """Act on one event; one that cannot be read is logged and changes nothing."""
+        if taker is None:
+            log.warning("unknown stream event %r ignored", event.event)
+            return
         try:
-            if event.event == "assets":
-                await asyncio.wrap_future(self._assets.replace(AssetsEvent.model_validate_json(event.data)))
-                self._on_assets()
-            elif event.event == "credentials":
-                await self._keys.replace(CredentialsEvent.model_validate_json(event.data))
-            elif event.event == "rules":
-                self._rules.nudge(RulesEvent.model_validate_json(event.data))
-            elif event.event == "command":
-                await runner.take(RelayCommand.model_validate_json(event.data))
-            elif event.event == "updates":
-                await updates.take(UpdatesEvent.model_validate_json(event.data))
-            else:
-                log.warning("unknown stream event %r ignored", event.event)
+            await taker(event.data)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             key = ".".join(str(part) for part in first["loc"])
@@ -196,14 +169,7 @@ class CloudChannel:
         else:
             body = {"state": report.state, "at_ms": report.at_ms, "contact": report.contact, "detail": report.detail}
             response = await self._client.post(f"{self._base}/commands/{report.command}/events", json=body)
-        refused = HTTPStatus.BAD_REQUEST <= response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
-        if refused and response.status_code not in _TRY_AGAIN:
-            # Repeating it would not help: the cloud does not know the command or cannot read the report.
-            log.error(
-                "the cloud refuses report %s of command %s: %s", report.state, report.command, response.text[:200]
-            )
-            return
-        response.raise_for_status()
+        taken_or_refused(response, f"{report.state} of command {report.command}")
 
     async def _declare(self, report: Report, command: RelayCommand, origin: Origin) -> httpx.Response:
         """Tell the cloud of a command that a rule issued here, for its audit log."""

@@ -9,20 +9,16 @@ import os
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from andon_gateway.errors import GatewayError
+from andon_gateway.orders.runner import OrderUnusable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
 
-    from andon_gateway.updates.queue import FirmwareUpdate
+    from andon_gateway.updates.orders import FirmwareUpdate
 
 log = logging.getLogger(__name__)
-
-
-class BundleUnusable(GatewayError):  # noqa: N818 -- names what is wrong with the bundle, not a fault of ours
-    """The cloud does not have what it ordered, or has something else under its name: trying again is useless."""
 
 
 class BundleFolder:
@@ -45,7 +41,7 @@ class BundleFolder:
         The file appears under its name only when all of it is on disk and its SHA-256 is the ordered one.
 
         Raises:
-            BundleUnusable: It never will be.
+            OrderUnusable: It never will be.
             httpx.HTTPError: The cloud does not answer now.
             OSError: The disk takes no data now.
         """
@@ -64,10 +60,10 @@ class BundleFolder:
         digest, size = hashlib.sha256(), 0
         async with self._client.stream("GET", f"{self._base}/{update.sha256}") as response:
             if response.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-                raise BundleUnusable("the cloud has no such bundle any more")
+                raise OrderUnusable("the cloud has no such bundle any more")
             response.raise_for_status()
             if response.headers.get("etag") != f'"{update.sha256}"':
-                raise BundleUnusable("the cloud offers another bundle than it ordered (ETag)")
+                raise OrderUnusable("the cloud offers another bundle than it ordered (ETag)")
             with partial.open("wb") as file:
                 async for piece in response.aiter_bytes():
                     size += len(piece)
@@ -76,7 +72,7 @@ class BundleFolder:
                     digest.update(piece)
                     file.write(piece)
         if digest.hexdigest() != update.sha256 or size != update.size:
-            raise BundleUnusable("the bundle that the cloud sent is not the one that it ordered (SHA-256)")
+            raise OrderUnusable("the bundle that the cloud sent is not the one that it ordered (SHA-256)")
 
     async def forget(self, update: FirmwareUpdate) -> None:
         """Remove a bundle that no update needs any more."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-State = Literal["sent", "fetching", "trial", "confirmed", "failed", "rolled-back"]
+from andon_gateway.orders.step import Step
+
 FINAL: Final = frozenset({"confirmed", "failed", "rolled-back"})
 RECOVERY: Final = "recovery"
 CONFIRMED: Final = "confirmed"
@@ -37,11 +38,9 @@ class NodeStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """The update has come so far; a final state ends it."""
+class Progress(Step):
+    """The update has come so far, and the node has so many bytes of it."""
 
-    state: State
-    detail: str = ""
     received: int = 0
     total: int | None = None
 
@@ -58,7 +57,7 @@ class Wait:
     why: str
 
 
-Verdict = Step | Tell | Wait
+Verdict = Progress | Tell | Wait
 
 
 def parse_status(payload: bytes) -> NodeStatus | None:
@@ -97,11 +96,11 @@ def judge(status: NodeStatus, *, name: str, version: str, before: str | None, to
 def _now(status: NodeStatus, name: str, version: str, before: str | None) -> Verdict | None:
     """What the node does at present that says something about the update."""
     if status.name == name:
-        return Step("fetching", "", status.received, status.total)
+        return Progress("fetching", "", status.received, status.total)
     if status.version == version and status.running != RECOVERY:
         if status.state == "trial":
-            return Step("trial")
-        return Step("confirmed", "the node ran this version already" if before is None else "")
+            return Progress("trial")
+        return Progress("confirmed", "the node ran this version already" if before is None else "")
     if status.name is not None:
         return Wait(f"the node is busy with {status.name}")
     if status.state == "trial":
@@ -119,5 +118,5 @@ def _after(status: NodeStatus, version: str, before: str | None, *, told: bool) 
     if before is None or (last == before and not (told and f" {version}:" in last)):
         return Tell()
     if last.startswith("rolled back"):
-        return Step("rolled-back", last)
-    return Tell() if last in ("", CONFIRMED) else Step("failed", last)
+        return Progress("rolled-back", last)
+    return Tell() if last in ("", CONFIRMED) else Progress("failed", last)

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from cloud.console.memory_feed import MemoryFeed
 
 from andon_cloud.commands.lifecycle import CommandStatus
+from andon_cloud.configurations.lifecycle import ConfigurationStatus
 from andon_cloud.console.mount import mount
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ def build(machines: int, token: str | None, *, live: bool) -> FastAPI:
     @app.post("/api/dev/command/{machine_id}/{status}")
     async def move(machine_id: str, status: str, detail: str = "") -> None:
         feed.move_command(machine_id, CommandStatus(status), detail)
+
+    @app.post("/api/dev/configuration/{status}")
+    async def move_configuration(status: str, detail: str = "") -> None:
+        feed.move_configuration(ConfigurationStatus(status), detail)
 
     @app.get("/api/dev/log")
     async def log() -> JSONResponse:

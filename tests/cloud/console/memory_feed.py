@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import dataclass, replace
 
 from andon_cloud.commands.lifecycle import CommandStatus
+from andon_cloud.configurations.lifecycle import ConfigurationStatus
 from andon_cloud.console.feed import (
     AdoptionRefusedError,
     CommandRefusedError,
     CommandView,
+    ConfigurationRefusedError,
+    ConfigurationView,
     FactoryView,
     FeedUnavailableError,
     FreeMachine,
@@ -60,6 +64,7 @@ class MemoryFeed:
         self.log: list[tuple[str, CommandView]] = []
         self.waiting = WaitingView()
         self.adopted: list[tuple[str, ...]] = []
+        self.configured: list[ConfigurationView] = []
         rng = random.Random(seed)
         self.seats = {}
         for n in range(machines):
@@ -117,7 +122,24 @@ class MemoryFeed:
             Point(self.now_ms - ago * 1000, round(seat.rate * window_s / 60)) for ago in range(span_s, 0, -window_s)
         )
         commands = tuple(command for machine, command in reversed(self.log) if machine == machine_id)
-        return MachineDetail(self._view(seat), span_s, points, cycles, window_s, commands)
+        mine = tuple(item for item in reversed(self.configured) if item.node == machine_id)
+        return MachineDetail(self._view(seat), span_s, points, cycles, window_s, commands, mine)
+
+    async def configure(
+        self, node: str, document: bytes, signature: str | None, *, reason: str, actor: str
+    ) -> ConfigurationView:
+        if self.refuse:
+            raise ConfigurationRefusedError(self.refuse)
+        status = ConfigurationStatus.REQUESTED
+        revision = json.loads(document)["revision"]
+        item = ConfigurationView(node, revision, signature is not None, status, reason, actor, {status: self.now_ms})
+        self.configured.append(item)
+        return item
+
+    def move_configuration(self, status: ConfigurationStatus, detail: str = "") -> None:
+        """What the gateway would tell: the last configuration reaches a state."""
+        last = self.configured[-1]
+        self.configured[-1] = replace(last, status=status, times={**last.times, status: self.now_ms}, detail=detail)
 
     async def switch_relay(
         self, machine_id: str, relay: int, *, state: bool, lease_s: int, reason: str, actor: str

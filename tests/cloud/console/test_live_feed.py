@@ -37,6 +37,7 @@ class Plant:
             database=services.database,
             registry=services.registry,
             commands=services.commands,
+            configurations=services.configurations,
             quarantine=services.quarantine,
             notifier=services.notifier,
             clock=lambda: clock[0],

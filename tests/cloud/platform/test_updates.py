@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from andon_cloud.settings import SettingsError, load
-from andon_cloud.updates.lifecycle import FINAL, UpdateStatus, may_step
+from andon_cloud.updates.lifecycle import LIFE, UpdateStatus
 from andon_workbench.bundle.format import Bundle
 from andon_workbench.bundle.keys import sign
 
@@ -135,8 +135,8 @@ async def test_an_update_goes_its_way_once(cloud: Cloud) -> None:
 @pytest.mark.parametrize("wanted", UpdateStatus)
 def test_no_step_goes_back_or_leaves_an_end(current: UpdateStatus, wanted: UpdateStatus) -> None:
     order = ["requested", "sent", "fetching", "trial", "end"]
-    places = [order.index("end" if status in FINAL else status) for status in (current, wanted)]
-    assert may_step(current, wanted) == (places[0] < places[1])
+    places = [order.index("end" if status in LIFE.final else status) for status in (current, wanted)]
+    assert LIFE.may_step(current, wanted) == (places[0] < places[1])
 
 
 async def test_one_update_at_a_time_for_a_node_of_ours(cloud: Cloud) -> None:

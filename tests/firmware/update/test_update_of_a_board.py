@@ -180,7 +180,10 @@ async def test_bad_configuration_leads_to_recovery_and_a_good_one_out(gateway: G
         return body.get("recovery", "") if isinstance(body, dict) else ""
 
     assert "sample_ms: expected a whole number" in await until(recovery, LIMIT_S, board)
-    await asyncio.sleep(0)
+    packs = len(gateway.telemetry.packs)
+    code, said = await gateway.ask(board.port, aiocoap.PUT, "config", {**json.loads(good), "revision": 1})
+    assert (code, said) == (aiocoap.CHANGED, {"revision": 1, "trial": True})
+    await until(lambda: len(gateway.telemetry.packs) > packs, LIMIT_S, board)
     (board.folder / "config.json").write_text(good)
     await board.power_cut()
     packs = len(gateway.telemetry.packs)

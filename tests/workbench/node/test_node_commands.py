@@ -332,6 +332,16 @@ def test_config_sign_prints_the_signature_and_never_the_key(
     assert (code, "sample_ms: expected" in text) == (2, True)
 
 
+def test_config_push_says_what_it_needs(andon: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    document = tmp_path / "press-7.json"
+    nobody = "http://127.0.0.1:1"
+    code, text = andon("config", "push", "press-7", document, "--reason", "test", "--cloud", nobody)
+    assert (code, "press-7.json: No such file" in text) == (2, True), text
+    document.write_text("{}")
+    code, text = andon("config", "push", "press-7", document, "--reason", "test", "--cloud", nobody)
+    assert (code, f"{nobody} does not answer" in text) == (2, True), text
+
+
 def test_update_over_the_network_says_what_it_needs(andon: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     unsigned = tmp_path / "unsigned.fw"
     unsigned.write_bytes(Bundle("1.1.0", {"andon_node/a.mpy": b"M"}).encode())

@@ -19,7 +19,16 @@ from andon_workbench.node import config as node_config
 from andon_workbench.node.accept_cli import EXAMPLES as ACCEPT_EXAMPLES
 from andon_workbench.node.accept_cli import accept
 from andon_workbench.node.bundle import build_bundle
-from andon_workbench.node.cli_parts import EXIT_CHECKS_FAILED, AsJson, Port, one_line_errors, print_json, setting
+from andon_workbench.node.cli_parts import (
+    EXIT_CHECKS_FAILED,
+    TOKEN,
+    AsJson,
+    Cloud,
+    Port,
+    one_line_errors,
+    print_json,
+    setting,
+)
 from andon_workbench.node.config_cli import config_app
 from andon_workbench.node.deploy import Deployed, wait_for_node
 from andon_workbench.node.deploy import deploy as deploy_bundle
@@ -35,7 +44,6 @@ from andon_workbench.node.provision import NodeIdentity, label_of, read_site_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-_TOKEN = "ANDON_API_TOKEN"  # noqa: S105  the variable's name
 _WIFI_PASSWORD = "ANDON_WIFI_PASSWORD"  # noqa: S105  the variable's name
 T = TypeVar("T")
 _FOLLOW_S = 10 * 365 * 86_400.0
@@ -57,7 +65,6 @@ class Chip(StrEnum):
     ESP32C6 = "esp32c6"
 
 
-Cloud = Annotated[str, typer.Option(envvar="ANDON_CLOUD_URL", help="The cloud's URL.")]
 Compiled = Annotated[
     bool, typer.Option("--mpy/--source", help="Compiled with mpy-cross (smaller, less memory), or as sources.")
 ]
@@ -343,13 +350,13 @@ def _document(
 
 def _with_token(work: Callable[[str | None], Coroutine[Any, Any, T]]) -> T:
     """Do something at the cloud with the API token, which is asked for only where one is needed."""
-    token = os.environ.get(_TOKEN)
+    token = os.environ.get(TOKEN)
     try:
         return asyncio.run(work(token))
     except CloudApiError as error:
         if token or ": 401 " not in str(error):
             raise
-        return asyncio.run(work(_secret(_TOKEN, "API token")))
+        return asyncio.run(work(_secret(TOKEN, "API token")))
 
 
 def _secret(variable: str, question: str) -> str:

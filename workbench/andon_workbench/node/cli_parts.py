@@ -26,6 +26,8 @@ Port = Annotated[
         envvar="ANDON_NODE_PORT", help="Serial device, pty or socket://HOST:PORT; without it the only board on USB."
     ),
 ]
+Cloud = Annotated[str, typer.Option(envvar="ANDON_CLOUD_URL", help="The cloud's URL.")]
+TOKEN = "ANDON_API_TOKEN"  # noqa: S105  the variable's name
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")]
 
 

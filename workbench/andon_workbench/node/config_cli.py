@@ -1,10 +1,12 @@
-"""`andon node config`: read, change and sign a node's configuration."""
+"""`andon node config`: read, change and sign a node's configuration, or give it one over the network."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from pathlib import Path  # noqa: TC003  Typer reads the annotations when it runs
-from typing import Annotated
+from typing import Annotated, Any
 
 import click
 import typer
@@ -12,9 +14,10 @@ import typer
 from andon_workbench.bundle.keys import read_key
 from andon_workbench.checkout import find_checkout
 from andon_workbench.node import config as node_config
-from andon_workbench.node.cli_parts import Port, one_line_errors, setting
+from andon_workbench.node.cli_parts import TOKEN, AsJson, Cloud, Port, one_line_errors, print_json, setting
 from andon_workbench.node.errors import NodeError
 from andon_workbench.node.link import BoardLink, choose_port
+from andon_workbench.node.network_config import NetworkConfiguration, configure_over_network, require_confirmed
 
 config_app = typer.Typer(help="Read and change the node's config.json; the node's own rules are asked before writing.")
 
@@ -92,11 +95,8 @@ def config_sign(
     The document is checked with the firmware's own rules first, and so is whether its revision grows and its node stays.
     """
     with one_line_errors():
-        try:
-            data = path.read_bytes()
-            before = None if running is None else node_config.parse(running.read_text())
-        except OSError as error:
-            raise NodeError(f"{error.filename}: {error.strerror}") from None
+        data = _read(path)
+        before = None if running is None else node_config.parse(_read(running).decode(errors="replace"))
         firmware = find_checkout().firmware
         node_config.check_here(data, firmware)
         if before is not None:
@@ -108,3 +108,50 @@ def config_sign(
                 err=True,
             )
         typer.echo(f"sig={node_config.sign(data, read_key(key))}")
+
+
+@config_app.command(
+    "push",
+    epilog="Examples:  andon node config push press-7 config.json --reason 'second thermometer' --cloud http://10.0.0.6:8000  |  "
+    "andon node config push press-7 config.json --reason 'new limit' --sig $(andon node config sign config.json --key site.key)",
+)
+def config_push(
+    node: Annotated[str, typer.Argument(help="The node's id.")],
+    path: Annotated[Path, typer.Argument(help="The whole document; its revision must be greater than the node's.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why; kept in the cloud's audit log.")],
+    sig: Annotated[
+        str | None, typer.Option(help="The site's signature, where the change needs one (andon node config sign).")
+    ] = None,
+    cloud: Cloud = "http://127.0.0.1:8000",
+    expires_s: Annotated[int, typer.Option(min=60, help="Failed when it is not over after so many seconds.")] = 86_400,
+    as_json: AsJson = False,
+) -> None:
+    """Give a node a configuration over the network: to the cloud, the node's gateway and the node, which tries it.
+
+    The node confirms it, refuses it, or goes back to the one before; this command follows until then, and what it ordered goes on
+    when it is interrupted. The API's token comes from ANDON_API_TOKEN.
+    """
+    with one_line_errors():
+        signature = None if sig is None else sig.removeprefix("sig=")
+        wanted = NetworkConfiguration(node, _read(path), signature, reason, expires_s)
+        told: list[str] = []
+
+        def show(order: dict[str, Any]) -> None:
+            if told[-1:] != [order["status"]]:
+                told.append(order["status"])
+                typer.echo(f"{node}: {order['status']}", err=True)
+
+        done = asyncio.run(configure_over_network(cloud, os.environ.get(TOKEN), wanted, show))
+        if as_json:
+            print_json(done)
+        require_confirmed(done)
+        if not as_json:
+            typer.echo(f"{node}: configuration {done['revision']} confirmed")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NodeError(f"{error.filename}: {error.strerror}") from None

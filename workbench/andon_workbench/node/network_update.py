@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from andon_workbench.bundle.format import UNSIGNED, decode
 from andon_workbench.cloud_api import CloudApi
-from andon_workbench.errors import CloudApiError
 from andon_workbench.node.errors import NodeError
+from andon_workbench.node.network_order import CONFIRMED, follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-CONFIRMED: Final = "confirmed"
-FINAL: Final = frozenset({CONFIRMED, "rolled-back", "failed"})
-_LOOK_S: Final = 1.0
-_CLOUD_AWAY_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +70,7 @@ async def update_over_network(
         update = await api.order_update(
             wanted.node, firmware["sha256"], reason=wanted.reason, expires_s=wanted.expires_s
         )
-        show(update)
-        heard_s = time.monotonic()
-        while update["status"] not in FINAL:
-            await asyncio.sleep(_LOOK_S)
-            try:
-                update = await api.update(update["id"])
-            except CloudApiError:
-                if time.monotonic() - heard_s > _CLOUD_AWAY_S:
-                    raise
-                continue
-            heard_s = time.monotonic()
-            show(update)
-        return update
+        return await follow(update, api.update, show)
 
 
 def require_confirmed(update: dict[str, Any]) -> None:

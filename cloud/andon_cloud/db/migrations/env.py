@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from alembic import context
 
 from andon_cloud.commands import models as _commands  # noqa: F401 - registers its tables
+from andon_cloud.configurations import models as _configurations  # noqa: F401 - registers its tables
 from andon_cloud.db.base import Base
 from andon_cloud.gateways import models as _gateways  # noqa: F401 - registers its tables
 from andon_cloud.registry import models as _registry  # noqa: F401 - registers its tables
