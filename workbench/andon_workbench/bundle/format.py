@@ -15,7 +15,7 @@ SIGNATURE_BYTES: Final = 64
 PREFIX_BYTES: Final = len(MAGIC) + 2 + SIGNATURE_BYTES
 MAX_MANIFEST_BYTES: Final = 16384
 UNSIGNED: Final = bytes(SIGNATURE_BYTES)
-BASE_API: Final = 1
+BASE_API: Final = 2
 """Version of the board's base files (`andon_base.API`) that bundles built here need."""
 
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
