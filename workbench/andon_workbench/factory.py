@@ -260,6 +260,7 @@ class Factory:
                 faults=self.plan.sensor_faults,
                 settings=self.plan.node_settings,
                 step_s=self.plan.world_step_s,
+                patience=self.plan.patience,
                 keys=self._keys,
                 site_key=self.plan.site_key,
                 cables=self.cables,

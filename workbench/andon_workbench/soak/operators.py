@@ -77,9 +77,10 @@ class Operators:
     async def _switch(self, node: str, *, state: bool, lease_s: int) -> None:
         issued = self.issued[node]
         now_us = monotonic_us()
+        note = LeasedCommand(now_us, _EXPIRES_S + _LOOK_S, lease_s)
         if state == HELD:
             # Noted even if the call fails: the cloud may have taken the command before it was killed.
-            issued.on.append(LeasedCommand(now_us, _EXPIRES_S + _LOOK_S, lease_s))
+            issued.on.append(note)
         try:
             command = await self._api.switch_relay(node, RELAY, state=state, lease_s=lease_s, expires_s=_EXPIRES_S)
         except CloudApiError:
@@ -91,4 +92,5 @@ class Operators:
                 command = await self._api.command(command.id)
             except CloudApiError:
                 continue
+        note.final_us = monotonic_us()
         issued.confirmed += command.status == "confirmed"
