@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from andon_workbench.soak.heap import slope_per_hour, typical_slope
 from andon_workbench.soak.outputs import Interval, LeasedCommand, energised, excess
 from andon_workbench.soak.plan import SoakOptions, Victim, draw_faults
 from andon_workbench.soak.turns import Turns
@@ -123,21 +122,6 @@ def test_the_hold_time_begins_when_the_board_could_hear_the_last_of_the_gateway(
     turns = Turns([(149 * S, 155 * S, 0), (155 * S, 156 * S, 0), (160 * S, 170 * S, 0)])
     assert unsafe_s([seconds(102, 277)], [COMMAND], [silence], turns) == 0
     assert unsafe_s([seconds(102, 280)], [COMMAND], [silence], turns) == pytest.approx(3)
-
-
-def test_heap_slope_per_start_without_warm_up() -> None:
-    hour_ms = 3_600_000
-    first = [(hour * hour_ms, 100_000 - 50 * hour) for hour in range(1, 8)]
-    # Other level after the restart, and a fall during the warm-up that must not count.
-    second = [(9 * hour_ms, 200_000.0)] + [(hour * hour_ms, 90_000 - 50 * hour) for hour in range(11, 15)]
-    slope = slope_per_hour([*first, *second], [0, 9 * hour_ms], warm_up_ms=hour_ms)
-    assert slope == pytest.approx(-50)
-
-
-def test_heap_slope_of_too_few_samples_is_unknown() -> None:
-    assert slope_per_hour([(0, 1.0), (1000, 2.0)], [0], 0) is None
-    assert typical_slope([None, 5.0, None, -1.0, 2.0]) == 2.0
-    assert typical_slope([None]) is None
 
 
 def test_faults_depend_on_the_seed_alone_and_leave_room_at_both_ends() -> None:

@@ -27,11 +27,12 @@ _PAUSES_AT_LEAST = 6
 
 @dataclass(slots=True)
 class Issued:
-    """What one node was told: the commands that switch on, and how many of all commands were confirmed."""
+    """What one node was told: the commands that switch on, how many of all commands were confirmed, and when each was at its end."""
 
     on: list[LeasedCommand] = field(default_factory=list)
     commands: int = 0
     confirmed: int = 0
+    ends_us: list[int] = field(default_factory=list)
 
 
 class Operators:
@@ -93,4 +94,5 @@ class Operators:
             except CloudApiError:
                 continue
         note.final_us = monotonic_us()
+        issued.ends_us.append(note.final_us)
         issued.confirmed += command.status == "confirmed"

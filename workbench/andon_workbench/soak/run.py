@@ -18,7 +18,7 @@ from andon_workbench.scratch import scratch_folder
 from andon_workbench.soak import fast_clock
 from andon_workbench.soak.account import account_for
 from andon_workbench.soak.faults import FaultInjector
-from andon_workbench.soak.heap import slope_per_hour, typical_slope
+from andon_workbench.soak.heap import runs, slope
 from andon_workbench.soak.operators import Operators
 from andon_workbench.soak.outputs import Excess, energised, excess
 from andon_workbench.soak.plan import SPEED, Victim, draw_faults, factory_plan
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from andon_workbench.soak.account import Account
     from andon_workbench.soak.fast_clock import FastClock
+    from andon_workbench.soak.heap import Run
     from andon_workbench.soak.plan import SoakOptions
 
 HOLD_S = 120
@@ -182,7 +183,7 @@ class _Soak:
             excess=beyond,
             outputs_unseen=sum(node.coil_changes_unseen for node in factory.ledger.nodes.values()),
             output_on_s=on,
-            heap_slope=typical_slope([await self._heap_slope(node) for node in factory.boards]),
+            heap_slope=slope([run for node in factory.boards for run in await self._heap_runs(node)]),
             commands=sum(issued.commands for issued in self._operators.issued.values()),
             confirmed=sum(issued.confirmed for issued in self._operators.issued.values()),
             crashes=sum(board.crashes + board.resets for board in factory.boards.values()),
@@ -195,10 +196,11 @@ class _Soak:
         folder = fast_clock.turns_folder()
         return Turns() if folder is None else Turns.read(folder / str(pid) for pid in self._processes[node])
 
-    async def _heap_slope(self, node: str) -> float | None:
+    async def _heap_runs(self, node: str) -> list[Run]:
         samples = await self._factory.api.history("node", "heap_free", node)
         starts_ms = [self._clock.epoch_ms(us) for us in self._faults.powered_us[node]]
-        return slope_per_hour(samples, starts_ms, min(_WARM_UP_S, self._options.seconds / 10) * 1000)
+        commands_ms = [self._clock.epoch_ms(us) for us in self._operators.issued[node].ends_us]
+        return runs(samples, starts_ms, commands_ms, min(_WARM_UP_S, self._options.seconds / 10) * 1000)
 
     async def _show_status(self) -> None:
         while True:

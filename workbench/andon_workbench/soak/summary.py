@@ -9,6 +9,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from andon_workbench.soak.account import Account
+    from andon_workbench.soak.heap import Slope
     from andon_workbench.soak.outputs import Excess
 
 
@@ -28,7 +29,7 @@ class SoakSummary:
     excess: Excess
     outputs_unseen: int
     output_on_s: float
-    heap_slope: float | None
+    heap_slope: Slope | None
     commands: int
     confirmed: int
     crashes: int
@@ -69,7 +70,8 @@ class SoakSummary:
             "lost": self.lost,
             "double": account.total("double"),
             "unsafe_output_s": round(self.excess.unsafe_s, 3),
-            "heap_slope_bytes_per_hour": None if self.heap_slope is None else round(self.heap_slope, 1),
+            "heap_slope_bytes_per_hour": None if self.heap_slope is None else round(self.heap_slope.bytes_per_hour, 1),
+            "heap_slope_standard_error": None if self.heap_slope is None else round(self.heap_slope.standard_error, 1),
             "in_cuts": in_cuts,
             "cycles_happened": sum(item.happened for item in cycles),
             "cycles_stored": sum(item.stored for item in cycles),
