@@ -36,6 +36,7 @@ class VirtualClock:
         self.began = self.now = utime.ticks_ms()
 
     def ticks_ms(self) -> int:
+        """As MicroPython's."""
         self.now = max(self.now, utime.ticks_ms())
         return self.now
 
@@ -45,6 +46,7 @@ class VirtualClock:
             self.now = self.ticks_ms() + max(ms, TICK_MS)
 
     def passed_ms(self) -> int:
+        """Milliseconds since the board began."""
         return self.ticks_ms() - self.began
 
 
@@ -52,6 +54,7 @@ class GatewayNumbers:
     """Sender sequence numbers of a gateway that never restarts."""
 
     def load(self) -> int:
+        """The first one."""
         return 0
 
     def reserve(self, upto: int) -> None:
@@ -79,41 +82,50 @@ class StandIn:
     datagrams = property(lambda self: self)
 
     async def run(self) -> None:
+        """Nothing to keep up."""
         await asyncio.Event().wait()
 
     async def wait_connected(self) -> None:
-        pass
+        """Always."""
 
     def connected(self) -> bool:
+        """Always."""
         return True
 
     def rssi(self) -> int:
+        """In dBm."""
         return -60
 
     def gateway_address(self) -> str:
+        """The only peer there is."""
         return PEER
 
     async def receive(self) -> "tuple[bytes, str]":
+        """The next datagram for the node."""
         while not self.inbox:
             self.arrived.clear()
             await self.arrived.wait()
         return self.inbox.pop(0), PEER
 
     def send(self, data: bytes, _address: str) -> None:
+        """A datagram of the node."""
         if not self.silent() and random.random() >= PLAN["loss"]:
             self.take(coap.decode(bytes(data)))
 
     # --- the gateway ---
 
     def silent(self) -> bool:
+        """Whether there is an outage now."""
         return clock.passed_ms() % PLAN["outage_every_ms"] > PLAN["outage_every_ms"] - PLAN["outage_ms"]
 
     def put(self, data: bytes) -> None:
+        """Send a datagram to the node; some get lost."""
         if random.random() >= PLAN["loss"]:
             self.inbox.append(data)
             self.arrived.set()
 
     def take(self, message: object) -> None:
+        """A message of the node has come."""
         try:
             if message.is_request():  # type: ignore[attr-defined]
                 self.answer(message)
@@ -124,6 +136,7 @@ class StandIn:
             pass
 
     def answer(self, message: object) -> None:
+        """Answer a request."""
         if message.mid == self.answered[0]:  # type: ignore[attr-defined]
             self.put(self.answered[1])
             return
@@ -154,12 +167,14 @@ class StandIn:
             self.put(data)
 
     def hear(self, message: object) -> None:
+        """Take the answer to a command; a challenge is answered (RFC 8613 B.1.2)."""
         code, options, _ = oscore.unprotect_response(self.context, self.asked, message.options, message.payload)  # type: ignore[attr-defined]
         if code == coap.UNAUTHORIZED:
             self.order(next(value for number, value in options if number == coap.ECHO))
         self.executed += code == coap.CHANGED
 
     async def command_now_and_then(self) -> None:
+        """Order the relay on, for ever."""
         while True:
             await asyncio.sleep_ms(random.randrange(2 * PLAN["command_every_ms"]))  # type: ignore[attr-defined]
             self.commands += 1
@@ -189,10 +204,9 @@ def kept(name: str, part: object) -> object:
 
 
 async def run(node: object) -> None:
+    """The node and what is measured of it, in place of `Node.run`."""
     gateway = made["link"]
-    asyncio.create_task(gateway.command_now_and_then())
-    asyncio.create_task(measure(made["outbox"], gateway))
-    await run_node(node)
+    await asyncio.gather(gateway.command_now_and_then(), measure(made["outbox"], gateway), run_node(node))
 
 
 random.seed(PLAN["seed"])
