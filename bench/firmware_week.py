@@ -5,7 +5,7 @@
 The board's clock jumps from one event to the next (firmware_week_board.py), so the run takes the board's CPU time and no more, and
 another load of the machine changes its duration, not what is measured. In the last five of every forty minutes the gateway is silent, so that
 packs go to the journal and come back from it; a command comes every ten minutes. Reported: the bytes that are live after a
-garbage collection, every minute in which no pack waits; their slope between equal states with its standard error
+garbage collection, every minute in which no pack waits; their slope once the node's memories are full, with its standard error
 (andon_workbench/soak/heap.py). Growth is positive here. The real gateway, power cuts and real time are the soak's (docs/soak.md).
 """
 

@@ -13,18 +13,28 @@ TEN_S = 10_000
 DAY = range(0, round(24 * HOUR_MS), TEN_S)
 
 
-def test_every_start_has_its_own_level_and_its_warm_up_does_not_count() -> None:
-    first = [(hour * HOUR_MS, 100_000 - 50 * hour) for hour in range(1, 8)]
-    # Other level after the restart, and a fall during the warm-up that must not count.
-    second = [(9 * HOUR_MS, 200_000.0)] + [(hour * HOUR_MS, 90_000 - 50 * hour) for hour in range(11, 15)]
-    found = slope(runs([*first, *second], [0, 9 * HOUR_MS], [], warm_up_ms=HOUR_MS))
+def test_every_start_has_its_own_level_and_counts_from_its_sixteenth_command() -> None:
+    commands = [hour * HOUR_MS + step for hour in (1, 20) for step in range(MEMORIES_FULL)]
+    first = [(hour * HOUR_MS, 100_000 - 50 * hour) for hour in range(2, 18)]
+    # Other level after the restart; what falls before its memories are full does not count.
+    second = [(19 * HOUR_MS, 200_000.0)] + [(hour * HOUR_MS, 90_000 - 50 * hour) for hour in range(21, 30)]
+    found = slope(runs([*first, *second], [0, 18 * HOUR_MS], commands, warm_up_ms=0))
     assert found is not None
     assert found.bytes_per_hour == pytest.approx(-50)
     assert found.standard_error == pytest.approx(0, abs=1e-6)
 
 
+def test_the_warm_up_does_not_count_however_many_commands_there_were() -> None:
+    commands = [1.0 + step for step in range(MEMORIES_FULL)]
+    samples = [(hour * HOUR_MS / 4, 100_000.0 if hour >= 4 else 200_000.0) for hour in range(20)]
+    found = slope(runs(samples, [0], commands, warm_up_ms=HOUR_MS))
+    assert found is not None
+    assert found.bytes_per_hour == pytest.approx(0)
+
+
 def test_too_few_samples_tell_nothing() -> None:
-    assert slope(runs([(0, 1.0), (1000, 2.0)], [0], [], 0)) is None
+    assert slope(runs([(0, 1.0), (1000, 2.0)], [0], [1.0] * MEMORIES_FULL, 0)) is None
+    assert slope(runs(filling(0, 0), [0], COMMANDS[: MEMORIES_FULL - 1], 0)) is None
     assert slope([]) is None
 
 
@@ -68,7 +78,7 @@ def test_samples_that_resemble_their_neighbours_do_not_make_the_error_small() ->
         noise = Random(seed)
         levels = [noise.gauss(0, 2000) for _ in range(24 * 12 + 1)]
         samples = [(float(time_ms), 100_000 + levels[time_ms // 300_000]) for time_ms in DAY]
-        found = slope(runs(samples, [0], [], 0))
+        found = slope(runs(samples, [0], [1.0] * MEMORIES_FULL, 0))
         assert found is not None
         wrong += abs(found.bytes_per_hour) > 3 * found.standard_error
     assert wrong <= 1

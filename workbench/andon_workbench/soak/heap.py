@@ -2,8 +2,8 @@
 
 A node remembers the newest requests that it served and the newest commands that it carried out, so as to answer a repeat like the first
 time (firmware: coap/endpoint.py, commands.py). These memories are empty at the start and grow by about half a kilobyte with each command until
-they are full. That is no leak, and in a soak it takes hours; so samples are compared only with samples of the same start
-and the same number of commands, up to the number at which every memory is full. From then on, every growth counts, per command too.
+they are full. That is no leak, and in a soak it takes hours; so samples count only after as many commands as fill every memory. From then on every
+growth counts, per command too. (The number of commands does not tell how full a memory is before: what is lost on the way is sent again.)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BLOCK_H = 1 / 6
 _ENOUGH = 3
 
 Run = list[tuple[float, float]]
-"""(hours, bytes) of one node in one state."""
+"""(hours, bytes) of one node from one start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def runs(
     commands_ms: Sequence[float],
     warm_up_ms: float,
 ) -> list[Run]:
-    """The samples of one node, (epoch ms, bytes), sorted by state.
+    """The samples of one node, (epoch ms, bytes), after its memories were full, by its starts.
 
     Args:
         samples: Free heap by time.
@@ -50,14 +50,14 @@ def runs(
         commands_ms: When a command had been carried out, in order.
         warm_up_ms: Time after each start that does not count: modules are still being imported, buffers made.
     """
-    found: dict[tuple[int, int], Run] = {}
+    found: dict[int, Run] = {}
     for time_ms, free in samples:
         start = bisect_right(starts_ms, time_ms)
         since_ms = starts_ms[start - 1] if start else -1.0
         if start and time_ms - since_ms < warm_up_ms:
             continue
-        commands = bisect_right(commands_ms, time_ms) - bisect_right(commands_ms, since_ms)
-        found.setdefault((start, min(commands, MEMORIES_FULL)), []).append((time_ms / _HOUR_MS, free))
+        if bisect_right(commands_ms, time_ms) - bisect_right(commands_ms, since_ms) >= MEMORIES_FULL:
+            found.setdefault(start, []).append((time_ms / _HOUR_MS, free))
     return list(found.values())
 
 
