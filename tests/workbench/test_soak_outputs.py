@@ -116,6 +116,13 @@ def test_the_host_excuses_no_other_time(turns: Turns, unsafe: float) -> None:
     assert (found.unsafe_s, found.host_s) == pytest.approx((unsafe, 7 - unsafe))
 
 
+def test_a_firmware_that_has_had_its_turns_is_late_by_itself() -> None:
+    """A host that is always busy excuses three turns and no more: the firmware waits for the wrong time, and has seen the right one pass."""
+    busy = Turns([(round(at * S), round((at + 0.9) * S), 0) for at in range(390, 420)])
+    found = excess([seconds(102, 412)], [COMMAND], [], hold_s=120, turns=busy)
+    assert (found.unsafe_s, found.host_s) == pytest.approx((9 - 2.7, 2.7))
+
+
 def test_the_hold_time_begins_when_the_board_could_hear_the_last_of_the_gateway() -> None:
     silence = seconds(150, 1000)
     # Kept from running from before the silence; looked into its socket in the turn after.

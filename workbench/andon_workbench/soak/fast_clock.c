@@ -8,7 +8,7 @@
  * CPython's with epoll: boards that look at something many times a second do it once a tick.
  *
  * ANDON_FAST_CLOCK_TURNS=folder: whoever waits with poll tells there, in a file named by its process id, when the host kept it
- * from what it wanted to do (turns.py reads it). A turn is from the end of the wait that was asked for to the next wait. Records of
+ * from what it wanted to do (turns.py reads it). A turn is from the end of the wait (of a tick at least) to the next one. Records of
  * three int64 in nanoseconds of the fast clock: due, end, own; `own` is what the process did of it by itself: CPU time, as
  * if it had passed at the host's speed, and sleep.
  */
@@ -176,10 +176,10 @@ static void end_turn(void) {
     }
 }
 
-static void begin_turn(int64_t asked_until) {
+static void begin_turn(int64_t waits_until) {
     int64_t now = now_on(CLOCK_MONOTONIC);
     /* What arrives ends a wait before its time. */
-    turn_due = asked_until >= 0 && asked_until < now ? asked_until : now;
+    turn_due = waits_until >= 0 && waits_until < now ? waits_until : now;
     turn_cpu = turns < 0 ? 0 : now_on(CLOCK_PROCESS_CPUTIME_ID);
     turn_slept = 0;
 }
@@ -231,14 +231,14 @@ int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *wanted, const
 
 int poll(struct pollfd *fds, nfds_t count, int timeout_ms) {
     int64_t wanted = (int64_t)timeout_ms * 1000000;
-    struct timespec real = shorter(wanted > 0 && wanted < tick ? tick : wanted);
-    int64_t asked_until;
+    int64_t waits = wanted > 0 && wanted < tick ? tick : wanted, waits_until;
+    struct timespec real = shorter(waits);
     int result, error;
     end_turn();
-    asked_until = timeout_ms < 0 ? -1 : now_on(CLOCK_MONOTONIC) + wanted;
+    waits_until = timeout_ms < 0 ? -1 : now_on(CLOCK_MONOTONIC) + waits;
     result = real_ppoll(fds, count, timeout_ms < 0 ? NULL : &real, NULL);
     error = errno;
-    begin_turn(asked_until);
+    begin_turn(waits_until);
     errno = error;
     return result;
 }

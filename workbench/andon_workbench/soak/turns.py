@@ -2,8 +2,9 @@
 
 At `speed` times, a millisecond in which a process waits for a processor is `speed` milliseconds of a board's life. No board has such
 pauses, and no firmware can act in them. So the preloaded clock notes for every turn of a board's event loop when it was due (the
-end of the wait that the firmware asked for), when it was over, and how much of it the process was at work or asleep of its own.
-The rest is the host's: it is measured, not assumed, and nothing that the firmware does or omits can make it longer.
+end of its wait), when it was over, and how much of it the process was at work or asleep of its own. The rest is the host's: it is
+measured, not assumed. But a firmware that has had its turns and did not act is late by itself, however busy the host was:
+only the first few turns count.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+# After these the firmware has had its chance: it looks at its outputs in every turn, or in the one after (relay_watch.py).
+_CHANCES = 3
 _WORDS = 3
 _NS = 1000
 
@@ -36,9 +39,10 @@ class Turns:
         return cls(turn for file in files if file.is_file() for turn in _records(file))
 
     def kept_us(self, start_us: int, end_us: int) -> int:
-        """How long the host kept the board from running between the two, at least."""
+        """How long the host kept the board from running between the two, at least, in the first turns in which it did."""
         kept = 0
-        for due, end, own in self._turns[self._first_over_after(start_us) :]:
+        first = self._first_over_after(start_us)
+        for due, end, own in self._turns[first : first + _CHANCES]:
             if due >= end_us:
                 break
             kept += max(0, min(end, end_us) - max(due, start_us) - own)
