@@ -74,7 +74,7 @@ def test_a_leak_is_seen_whether_time_or_commands_feed_it(per_hour: float, per_co
 def test_samples_that_resemble_their_neighbours_do_not_make_the_error_small() -> None:
     """Slow noise: every five minutes another level. The error must cover what chance does."""
     wrong = 0
-    for seed in range(40):
+    for seed in range(20):
         noise = Random(seed)
         levels = [noise.gauss(0, 2000) for _ in range(24 * 12 + 1)]
         samples = [(float(time_ms), 100_000 + levels[time_ms // 300_000]) for time_ms in DAY]
