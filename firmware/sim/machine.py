@@ -223,10 +223,16 @@ class Counter:
         return count
 
 
+# How often at least a board must have read ticks in vain before its watchdog bites.
+_WDT_LOOKS = 6
+
+
 class WDT:
     """The one watchdog: bites (exit status 75) when ticks are read later than `timeout` ms after the last feed.
 
-    A board that hangs without reading ticks cannot bite itself; its deadline is in the register file for whoever supervises it.
+    Of the time between two readings of ticks only a part counts: the host may have kept the process from running, on the soak's fast
+    clock for many seconds. A board that hangs without reading ticks cannot bite itself; its deadline is in the register file for whoever
+    supervises it.
     """
 
     _armed = None
@@ -242,12 +248,16 @@ class WDT:
 
     def feed(self):
         """Put the bite off."""
-        self._fed = utime.ticks_ms()
+        self._seen = utime.ticks_ms()
+        self._hungry = 0
         registers.set_watchdog(utime.ticks_us() + 1000 * self._timeout)
 
     def deliver(self):
         """Bite when starved."""
-        if utime.ticks_diff(utime.ticks_ms(), self._fed) > self._timeout:
+        now = utime.ticks_ms()
+        self._hungry += min(utime.ticks_diff(now, self._seen), self._timeout // _WDT_LOOKS)
+        self._seen = now
+        if self._hungry > self._timeout:
             _reset(WDT_RESET)
 
 

@@ -12,7 +12,7 @@ from parts import require_part
 
 from andon_workbench.soak.fast_clock import find_compiler
 
-WALL_LIMIT_S = 240
+WALL_LIMIT_S = 480
 NODES = 4
 # The fourth machine, the oven, has a thermocouple as well: five channels.
 ANDON = Path(sys.executable).with_name("andon")
@@ -45,4 +45,6 @@ def test_simulated_hour_fraction_with_cuts_outages_and_loss() -> None:
     assert found["lost"] == found["double"] == 0
     assert found["cycles_lost"] == found["cycles_double"] == 0
     assert found["unsafe_output_s"] == 0
-    assert isinstance(found["heap_slope_bytes_per_hour"], float)
+    assert found["outputs_unseen"] == 0
+    # Six minutes tell nothing of a slope.
+    assert found["heap_slope_bytes_per_hour"] is None

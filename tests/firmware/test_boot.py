@@ -130,6 +130,24 @@ while True:
     assert run_vm(script, str(registers.path), sim=True).returncode == 75
 
 
+def test_a_host_that_stands_still_does_not_make_the_watchdog_bite(registers: RegisterFile) -> None:
+    """Without reading ticks, as in a process that the host stops; a firmware that reads them in vain is bitten all the same."""
+    script = """
+import sys, registers
+registers.attach(sys.argv[1])
+import machine, time, utime
+machine.WDT(timeout=300)
+utime.sleep_ms(900)
+time.ticks_ms()
+print("alive")
+while True:
+    time.sleep_ms(10)
+"""
+    done = run_vm(script, str(registers.path), sim=True)
+    assert done.stdout.strip() == "alive"
+    assert done.returncode == 75
+
+
 def test_defaults_of_boot_py_are_the_boards_relay_pins() -> None:
     script = """
 from andon_node import boards

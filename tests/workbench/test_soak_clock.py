@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ from parts import require_part
 
 from andon_workbench.board import find_micropython
 from andon_workbench.soak.fast_clock import FastClock, build, environment, find_compiler
+from andon_workbench.soak.turns import Turns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,3 +101,56 @@ def test_micropython_lives_on_the_same_clock_and_waits_for_a_tick_at_least(libra
     long_ms, short_ms = map(int, run([str(find_micropython()), "-c", code], environment(library, RATE, 2000)).split())
     assert long_ms >= 5000
     assert 2000 <= short_ms < 600_000
+
+
+TURNS = """
+import asyncio, sys, time
+async def main():
+    while True:
+        await asyncio.sleep_ms(1000)
+        what = sys.stdin.readline().strip()
+        if what == "sleep":
+            time.sleep(20)
+        if what == "end":
+            return
+        print(time.ticks_us())
+asyncio.run(main())
+"""
+
+
+async def test_a_process_that_the_host_stops_is_told_from_one_that_sleeps(library: Path, tmp_path: Path) -> None:
+    settings = environment(library, RATE, 0, tmp_path)
+    board = await asyncio.create_subprocess_exec(
+        find_micropython(), "-c", TURNS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **settings}
+    )
+    assert board.stdin is not None
+    assert board.stdout is not None
+
+    async def after(what: str) -> int:
+        """The board's clock after one more turn."""
+        assert board.stdin is not None
+        assert board.stdout is not None
+        board.stdin.write(f"{what}\n".encode())
+        return int(await asyncio.wait_for(board.stdout.readline(), 60))
+
+    try:
+        began_us = await after("go on")
+        os.kill(board.pid, signal.SIGSTOP)
+        board.stdin.write(b"go on\n")
+        await asyncio.sleep(0.3)
+        os.kill(board.pid, signal.SIGCONT)
+        stopped_us = int(await asyncio.wait_for(board.stdout.readline(), 60))
+        slept_us = await after("sleep")
+        await after("go on")
+        board.stdin.write(b"end\n")
+        await asyncio.wait_for(board.wait(), 60)
+    finally:
+        if board.returncode is None:
+            board.kill()
+            await board.wait()
+    turns = Turns.read([tmp_path / str(board.pid), tmp_path / "none"])
+    second_us = 1_000_000
+    # Of the 30 s on the fast clock the board asked to wait one second, and of the turn before the last ticks it knows no more.
+    assert turns.kept_us(began_us, stopped_us) >= 0.3 * RATE * second_us - 2 * second_us
+    assert slept_us - stopped_us >= 20 * second_us
+    assert turns.kept_us(stopped_us, slept_us) <= slept_us - stopped_us - 20 * second_us

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from andon_workbench.soak.heap import slope_per_hour, typical_slope
-from andon_workbench.soak.outputs import Interval, LeasedCommand, energised, unsafe_s
+from andon_workbench.soak.outputs import Interval, LeasedCommand, energised, excess
 from andon_workbench.soak.plan import SoakOptions, Victim, draw_faults
+from andon_workbench.soak.turns import Turns
 from andon_workbench.world.relay import ContactChange
 
 S = 1_000_000
@@ -17,13 +17,27 @@ def seconds(start_s: float, end_s: float) -> Interval:
     return Interval(round(start_s * S), round(end_s * S))
 
 
+def unsafe_s(
+    intervals: list[Interval],
+    commands: list[LeasedCommand],
+    silences: list[Interval],
+    turns: Turns | None = None,
+) -> float:
+    return excess(intervals, commands, silences, hold_s=120, turns=turns).unsafe_s
+
+
+def turn(due_s: float, end_s: float, own_s: float) -> Turns:
+    return Turns([(round(due_s * S), round(end_s * S), round(own_s * S))])
+
+
 def test_energised_is_while_the_normally_closed_contact_is_open() -> None:
+    """By the coil's time, however late the world saw the contact."""
     changes = [
-        ContactChange(5 * S, 0, closed=False),
-        ContactChange(9 * S, 0, closed=True),
-        ContactChange(11 * S, 0, closed=False),
+        ContactChange(6 * S, 0, closed=False, coil_us=5 * S),
+        ContactChange(6 * S, 1, closed=False, coil_us=6 * S),
+        ContactChange(90 * S, 0, closed=True, coil_us=9 * S),
+        ContactChange(91 * S, 0, closed=False, coil_us=11 * S),
     ]
-    changes.insert(1, ContactChange(6 * S, 1, closed=False))
     assert energised(changes, 0, 20 * S) == [seconds(5, 9), seconds(11, 20)]
 
 
@@ -41,37 +55,80 @@ def test_energised_is_while_the_normally_closed_contact_is_open() -> None:
     ],
 )
 def test_an_output_may_be_on_for_its_lease(interval: Interval, unsafe: float) -> None:
-    assert unsafe_s([interval], [COMMAND], [], hold_s=120) == pytest.approx(unsafe)
+    assert unsafe_s([interval], [COMMAND], []) == pytest.approx(unsafe)
 
 
 def test_a_silent_gateway_ends_it_after_the_hold_time() -> None:
     silence = seconds(150, 1000)
-    assert unsafe_s([seconds(102, 270.5)], [COMMAND], [silence], hold_s=120) == 0
-    assert unsafe_s([seconds(102, 280)], [COMMAND], [silence], hold_s=120) == pytest.approx(9)
+    assert unsafe_s([seconds(102, 270.5)], [COMMAND], [silence]) == 0
+    assert unsafe_s([seconds(102, 280)], [COMMAND], [silence]) == pytest.approx(9)
 
 
 def test_a_silence_shorter_than_the_hold_time_ends_nothing() -> None:
-    assert unsafe_s([seconds(102, 400)], [COMMAND], [seconds(150, 260)], hold_s=120) == 0
+    assert unsafe_s([seconds(102, 400)], [COMMAND], [seconds(150, 260)]) == 0
 
 
 def test_a_command_that_came_later_renews_the_lease() -> None:
     renewal = LeasedCommand(issued_us=350 * S, expires_s=60, lease_s=300)
-    assert unsafe_s([seconds(102, 700)], [COMMAND, renewal], [], hold_s=120) == 0
+    assert unsafe_s([seconds(102, 700)], [COMMAND, renewal], []) == 0
 
 
-def test_heap_slope_per_start_without_warm_up() -> None:
-    hour_ms = 3_600_000
-    first = [(hour * hour_ms, 100_000 - 50 * hour) for hour in range(1, 8)]
-    # Other level after the restart, and a fall during the warm-up that must not count.
-    second = [(9 * hour_ms, 200_000.0)] + [(hour * hour_ms, 90_000 - 50 * hour) for hour in range(11, 15)]
-    slope = slope_per_hour([*first, *second], [0, 9 * hour_ms], warm_up_ms=hour_ms)
-    assert slope == pytest.approx(-50)
+def test_a_command_whose_end_is_known_renews_nothing_later() -> None:
+    ended = LeasedCommand(issued_us=100 * S, expires_s=60, lease_s=300, final_us=105 * S)
+    renewal = LeasedCommand(issued_us=350 * S, expires_s=60, lease_s=300, final_us=360 * S)
+    assert unsafe_s([seconds(102, 661)], [ended, renewal], []) == 0
+    assert unsafe_s([seconds(102, 664)], [ended, renewal], []) == pytest.approx(3)
+    # What began after its end was not brought on by it.
+    assert unsafe_s([seconds(120, 125)], [ended], []) == pytest.approx(4)
 
 
-def test_heap_slope_of_too_few_samples_is_unknown() -> None:
-    assert slope_per_hour([(0, 1.0), (1000, 2.0)], [0], 0) is None
-    assert typical_slope([None, 5.0, None, -1.0, 2.0]) == 2.0
-    assert typical_slope([None]) is None
+def test_of_two_commands_that_may_have_come_first_one_may_have_come_last() -> None:
+    """The answer of the first got lost: nobody knows whether it was executed, and when."""
+    lost = LeasedCommand(issued_us=90 * S, expires_s=60, lease_s=300)
+    assert unsafe_s([seconds(102, 451)], [lost, COMMAND], []) == 0
+    assert unsafe_s([seconds(102, 475)], [lost, COMMAND], []) == pytest.approx(13)
+
+
+LATE = seconds(102, 410)  # 7 s beyond lease and tolerance
+
+
+def test_time_in_which_the_host_kept_the_board_from_running_is_not_the_firmwares() -> None:
+    found = excess([LATE], [COMMAND], [], hold_s=120, turns=turn(401, 410.5, own_s=0.1))
+    assert (found.unsafe_s, found.host_s) == pytest.approx((0, 7))
+
+
+@pytest.mark.parametrize(
+    ("turns", "unsafe"),
+    [
+        # Slept or computed by itself.
+        (turn(401, 410.5, own_s=9.5), 7.0),
+        (turn(401, 410.5, own_s=4), 3.0),
+        # Before the lease was over, or after the coil went off.
+        (turn(300, 402, own_s=0), 7.0),
+        (turn(410, 420, own_s=0), 7.0),
+        # Only a part of it.
+        (turn(300, 404, own_s=0), 5.0),
+        (turn(408, 500, own_s=0), 5.0),
+    ],
+)
+def test_the_host_excuses_no_other_time(turns: Turns, unsafe: float) -> None:
+    found = excess([LATE], [COMMAND], [], hold_s=120, turns=turns)
+    assert (found.unsafe_s, found.host_s) == pytest.approx((unsafe, 7 - unsafe))
+
+
+def test_a_firmware_that_has_had_its_turns_is_late_by_itself() -> None:
+    """A host that is always busy excuses three turns and no more: the firmware waits for the wrong time, and has seen the right one pass."""
+    busy = Turns([(round(at * S), round((at + 0.9) * S), 0) for at in range(390, 420)])
+    found = excess([seconds(102, 412)], [COMMAND], [], hold_s=120, turns=busy)
+    assert (found.unsafe_s, found.host_s) == pytest.approx((9 - 2.7, 2.7))
+
+
+def test_the_hold_time_begins_when_the_board_could_hear_the_last_of_the_gateway() -> None:
+    silence = seconds(150, 1000)
+    # Kept from running from before the silence; looked into its socket in the turn after.
+    turns = Turns([(149 * S, 155 * S, 0), (155 * S, 156 * S, 0), (160 * S, 170 * S, 0)])
+    assert unsafe_s([seconds(102, 277)], [COMMAND], [silence], turns) == 0
+    assert unsafe_s([seconds(102, 280)], [COMMAND], [silence], turns) == pytest.approx(3)
 
 
 def test_faults_depend_on_the_seed_alone_and_leave_room_at_both_ends() -> None:

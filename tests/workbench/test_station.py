@@ -167,3 +167,38 @@ def test_sensor_faults_come_at_their_rates(tmp_path: Path) -> None:
             before = seen
     assert brown_outs == pytest.approx(2000 / 50, rel=0.3)
     assert flips == pytest.approx(2000 / 20, rel=0.3)
+
+
+def contacts(world: World) -> list[tuple[bool, int]]:
+    return [(item.closed, item.coil_us) for item in world.ledger.node("packer-1").contacts]
+
+
+def test_however_late_the_world_looks_the_ledger_has_the_coils_time(
+    world: World, clock: Clock, board: BoardSide
+) -> None:
+    board.drive(WIRING.relay_coil, 1, 10 * SECOND)
+    clock.now_us = 29 * SECOND
+    world.step()
+    board.drive(WIRING.relay_coil, 0, 30 * SECOND)
+    clock.now_us = 50 * SECOND
+    world.step()
+    assert contacts(world) == [(False, 10 * SECOND), (True, 30 * SECOND)]
+    assert world.ledger.node("packer-1").coil_changes_unseen == 0
+
+
+def test_a_coil_that_loses_its_power_is_off_from_then_on(world: World, clock: Clock, board: BoardSide) -> None:
+    board.drive(WIRING.relay_coil, 1, 10 * SECOND)
+    live(world, clock, 20)
+    world.cut_power("packer-1")
+    clock.now_us = 50 * SECOND
+    world.step()
+    assert contacts(world) == [(False, 10 * SECOND), (True, 20 * SECOND)]
+
+
+def test_changes_that_nobody_could_see_are_counted(world: World, clock: Clock, board: BoardSide) -> None:
+    for second in (10, 20, 30):
+        board.drive(WIRING.relay_coil, second // 10 % 2, second * SECOND)
+    clock.now_us = 40 * SECOND
+    world.step()
+    assert contacts(world) == [(False, 30 * SECOND)]
+    assert world.ledger.node("packer-1").coil_changes_unseen == 2

@@ -49,14 +49,14 @@ def find_micropython() -> Path:
     return Path(found)
 
 
-def _watchdog_overdue(registers: Path) -> bool:
+def _watchdog_overdue(registers: Path, margin_us: float) -> bool:
     try:
         with registers.open("rb") as file:
             file.seek(_WATCHDOG_AT)
             deadline_us = int.from_bytes(file.read(8), "little")
     except OSError:
         return False
-    return 0 < deadline_us < monotonic_us() - _WATCHDOG_MARGIN_US
+    return 0 < deadline_us < monotonic_us() - margin_us
 
 
 def _disarm_watchdog(registers: Path) -> None:
@@ -81,7 +81,7 @@ class Board:
     """Supervises one board process: restarts it after a reset or crash, until it is stopped.
 
     With a `line` the board has a console there (REPL); the port outlives resets and power cuts. A `blank` board comes without
-    the firmware. `chip` is whose peripherals it has: `esp32` or `stm32`.
+    the firmware. `chip` is whose peripherals it has: `esp32` or `stm32`. `patience` is how many times longer than usual it may hang.
     """
 
     def __init__(
@@ -94,10 +94,12 @@ class Board:
         chip: str = "esp32",
         line: SerialLine | None = None,
         blank: bool = False,
+        patience: float = 1.0,
     ) -> None:
         self.name = name
         self.line = line
         self._blank = blank
+        self._patience = patience
         self.files = files
         self.resets = 0
         self.crashes = 0
@@ -183,7 +185,7 @@ class Board:
                 done, _ = await asyncio.wait({end}, timeout=_WATCHDOG_LOOK_S)
                 if done:
                     return end.result()
-                if _watchdog_overdue(self.files.registers):
+                if _watchdog_overdue(self.files.registers, _WATCHDOG_MARGIN_US * self._patience):
                     self.files.flash.with_name(f"{self.files.flash.name}.reset").write_text(_WATCHDOG_RESET)
                     await process.kill()
                     return RESET_STATUS

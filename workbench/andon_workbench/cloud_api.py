@@ -46,12 +46,21 @@ class Newest:
 
 
 class CloudApi:
-    """A client of one cloud. Every method raises `CloudApiError` when the cloud refuses or cannot be reached."""
+    """A client of one cloud. Every method raises `CloudApiError` when the cloud refuses or cannot be reached.
 
-    def __init__(self, url: str, token: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+    `keep_alive` is whether connections are used again: not on a fast clock, where the server's few seconds of patience with an idle
+    one are over in milliseconds, perhaps while the next request is on its way.
+    """
+
+    def __init__(
+        self, url: str, token: str | None = None, timeout_s: float = TIMEOUT_S, *, keep_alive: bool = True
+    ) -> None:
         self.url = url.rstrip("/")
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=20 if keep_alive else 0)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=False)
+        self._http = httpx.AsyncClient(
+            base_url=self.url, headers=headers, timeout=timeout_s, limits=limits, trust_env=False
+        )
 
     async def __aenter__(self) -> Self:
         return self

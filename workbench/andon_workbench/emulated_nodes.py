@@ -43,6 +43,7 @@ class EmulatedNodes:
         site_key: str | None = None,
         settings: Mapping[str, Any] | None = None,
         step_s: float = STEP_S,
+        patience: float = 1.0,
     ) -> None:
         self.world = World(step_s=step_s)
         self.boards: dict[str, Board] = {}
@@ -56,6 +57,7 @@ class EmulatedNodes:
         self._cables = cables or {}
         self._keys = keys or {}
         self._site_key = site_key
+        self._patience = patience
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -128,7 +130,7 @@ class EmulatedNodes:
             put,
             {UART: cable.node_port} if cable else {},
         )
-        self.boards[place.name] = Board(place.name, files, self._checkout)
+        self.boards[place.name] = Board(place.name, files, self._checkout, patience=self._patience)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -182,7 +182,7 @@ class Factory:
         self._stack.push_async_callback(self.cloud.stop)
         await self.cloud.start()
         self.api = await self._stack.enter_async_context(
-            CloudApi(self.cloud.url, timeout_s=TIMEOUT_S * self.plan.patience)
+            CloudApi(self.cloud.url, timeout_s=TIMEOUT_S * self.plan.patience, keep_alive=self.plan.patience <= 1)
         )
         token = await self._register()
         self._lay_cables()
@@ -260,6 +260,7 @@ class Factory:
                 faults=self.plan.sensor_faults,
                 settings=self.plan.node_settings,
                 step_s=self.plan.world_step_s,
+                patience=self.plan.patience,
                 keys=self._keys,
                 site_key=self.plan.site_key,
                 cables=self.cables,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
@@ -66,6 +67,7 @@ class UdpProxy:
     their way back through the proxy.
 
     Attributes:
+        passed_down_s: When the newest datagram of the gateway went on to a node (CLOCK_MONOTONIC).
         on_answer: Called in the instant in which a datagram of the gateway arrives, before it goes on.
     """
 
@@ -73,6 +75,7 @@ class UdpProxy:
 
     def __init__(self, gateway: Address, impairment: Impairment, seed: int) -> None:
         self.counts = ProxyCounts()
+        self.passed_down_s = 0.0
         self._gateway = gateway
         self._lotteries = {way: Lottery(impairment, f"{seed}/{way}") for way in ("up", "down")}
         self._listener: asyncio.DatagramTransport | None = None
@@ -136,6 +139,7 @@ class UdpProxy:
     def _send_down(self, data: bytes, node: Address) -> None:
         if self._listener is not None:
             self._listener.sendto(data, node)
+            self.passed_down_s = time.monotonic()
 
     async def _connect(self, node: Address) -> None:
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(

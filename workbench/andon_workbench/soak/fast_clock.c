@@ -6,10 +6,16 @@
  *
  * tick_ns of the fast clock is the least that poll(2) waits when nothing arrives. MicroPython's event loop waits with poll,
  * CPython's with epoll: boards that look at something many times a second do it once a tick.
+ *
+ * ANDON_FAST_CLOCK_TURNS=folder: whoever waits with poll tells there, in a file named by its process id, when the host kept it
+ * from what it wanted to do (turns.py reads it). A turn is from the end of the wait (of a tick at least) to the next one. Records of
+ * three int64 in nanoseconds of the fast clock: due, end, own; `own` is what the process did of it by itself: CPU time, as
+ * if it had passed at the host's speed, and sleep.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -26,7 +32,14 @@
 /* A deadline above this is an epoch, one below a time since the host's start: 2001 in the one, 31 years of uptime in the other. */
 #define EPOCHS_FROM (1000000000LL * SECOND)
 
+/* Turns shorter than this are not told: no judge needs them. */
+#define SHORT_TURN (SECOND / 10)
+
 static int64_t rate = 1, origin_monotonic, origin_realtime, tick;
+
+/* The turn under way: when it was due, CPU time at its beginning, sleep in it. One thread of a process may poll, as MicroPython does. */
+static int64_t turn_due, turn_cpu, turn_slept;
+static int turns = -1;
 
 static int (*real_clock_gettime)(clockid_t, struct timespec *);
 static int (*real_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
@@ -131,8 +144,49 @@ time_t time(time_t *out) {
     return now.tv_sec;
 }
 
+static int64_t now_on(clockid_t clock) {
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return nanoseconds(&now);
+}
+
+static void open_turns(void) {
+    const char *folder = getenv("ANDON_FAST_CLOCK_TURNS");
+    char path[4096];
+    if (turns == -1 && folder != NULL && snprintf(path, sizeof path, "%s/%d", folder, (int)getpid()) < (int)sizeof path) {
+        turns = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    }
+    /* Tried once. */
+    turns = turns < 0 ? -2 : turns;
+}
+
+static void end_turn(void) {
+    int64_t end, record[3];
+    open_turns();
+    end = now_on(CLOCK_MONOTONIC);
+    if (turns < 0 || turn_due == 0 || end - turn_due < SHORT_TURN) {
+        return;
+    }
+    record[0] = turn_due;
+    record[1] = end;
+    record[2] = now_on(CLOCK_PROCESS_CPUTIME_ID) - turn_cpu + turn_slept;
+    /* A turn that is not told counts as the process's own. */
+    if (write(turns, record, sizeof record) != sizeof record) {
+        turns = -2;
+    }
+}
+
+static void begin_turn(int64_t waits_until) {
+    int64_t now = now_on(CLOCK_MONOTONIC);
+    /* What arrives ends a wait before its time. */
+    turn_due = waits_until >= 0 && waits_until < now ? waits_until : now;
+    turn_cpu = turns < 0 ? 0 : now_on(CLOCK_PROCESS_CPUTIME_ID);
+    turn_slept = 0;
+}
+
 int nanosleep(const struct timespec *wanted, struct timespec *left) {
     struct timespec real = shorter(nanoseconds(wanted));
+    turn_slept += nanoseconds(wanted);
     int result = real_nanosleep(&real, left);
     if (result != 0 && left != NULL) {
         *left = timespec_of(nanoseconds(left) * rate);
@@ -149,6 +203,7 @@ int clock_nanosleep(clockid_t clock, int flags, const struct timespec *wanted, s
         real = real_deadline(nanoseconds(wanted), is_epoch(clock) ? origin_realtime : origin_monotonic);
     } else {
         real = shorter(nanoseconds(wanted));
+        turn_slept += nanoseconds(wanted);
     }
     int result = real_clock_nanosleep(clock, flags, &real, left);
     if (result != 0 && left != NULL && !(flags & TIMER_ABSTIME)) {
@@ -159,11 +214,13 @@ int clock_nanosleep(clockid_t clock, int flags, const struct timespec *wanted, s
 
 int usleep(useconds_t wanted) {
     struct timespec real = shorter((int64_t)wanted * 1000);
+    turn_slept += (int64_t)wanted * 1000;
     return real_nanosleep(&real, NULL);
 }
 
 unsigned int sleep(unsigned int seconds) {
     struct timespec real = shorter((int64_t)seconds * SECOND), left = {0, 0};
+    turn_slept += (int64_t)seconds * SECOND;
     return real_nanosleep(&real, &left) == 0 ? 0 : (unsigned int)(nanoseconds(&left) * rate / SECOND);
 }
 
@@ -174,19 +231,29 @@ int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *wanted, const
 
 int poll(struct pollfd *fds, nfds_t count, int timeout_ms) {
     int64_t wanted = (int64_t)timeout_ms * 1000000;
-    struct timespec real = shorter(wanted > 0 && wanted < tick ? tick : wanted);
-    return real_ppoll(fds, count, timeout_ms < 0 ? NULL : &real, NULL);
+    int64_t waits = wanted > 0 && wanted < tick ? tick : wanted, waits_until;
+    struct timespec real = shorter(waits);
+    int result, error;
+    end_turn();
+    waits_until = timeout_ms < 0 ? -1 : now_on(CLOCK_MONOTONIC) + waits;
+    result = real_ppoll(fds, count, timeout_ms < 0 ? NULL : &real, NULL);
+    error = errno;
+    begin_turn(waits_until);
+    errno = error;
+    return result;
 }
 
 int pselect(int count, fd_set *restrict readable, fd_set *restrict writable, fd_set *restrict failed,
             const struct timespec *restrict wanted, const sigset_t *restrict mask) {
     struct timespec real = shorter(wanted == NULL ? 0 : nanoseconds(wanted));
+    turn_slept += wanted == NULL ? 0 : nanoseconds(wanted);
     return real_pselect(count, readable, writable, failed, wanted == NULL ? NULL : &real, mask);
 }
 
 int select(int count, fd_set *restrict readable, fd_set *restrict writable, fd_set *restrict failed,
            struct timeval *restrict wanted) {
     struct timespec real = shorter(wanted == NULL ? 0 : wanted->tv_sec * SECOND + wanted->tv_usec * 1000);
+    turn_slept += wanted == NULL ? 0 : wanted->tv_sec * SECOND + wanted->tv_usec * 1000;
     return real_pselect(count, readable, writable, failed, wanted == NULL ? NULL : &real, NULL);
 }
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SOURCE = Path(__file__).with_name("fast_clock.c")
 _SETTING = "ANDON_FAST_CLOCK"
+_TURNS = "ANDON_FAST_CLOCK_TURNS"
 _LIBRARY = "fast_clock.so"
 _COMPILE_LIMIT_S = 60
 _MS = 1_000_000
@@ -64,13 +65,14 @@ def build(folder: Path) -> Path:
     return library
 
 
-def environment(library: Path, rate: int, tick_ms: int) -> dict[str, str]:
+def environment(library: Path, rate: int, tick_ms: int, turns: Path | None = None) -> dict[str, str]:
     """What a process needs in its environment to live, with all its children, at `rate` from now on.
 
-    `tick_ms` of the fast clock is the least that poll(2) waits, see fast_clock.c.
+    `tick_ms` of the fast clock is the least that poll(2) waits, see fast_clock.c; into the folder `turns` it writes the turns.
     """
     setting = f"{rate} {time.monotonic_ns()} {time.time_ns()} {tick_ms * _MS}"
-    return {_SETTING: setting, "LD_PRELOAD": str(library)}
+    told = {} if turns is None else {_TURNS: str(turns)}
+    return {_SETTING: setting, "LD_PRELOAD": str(library), **told}
 
 
 def enter(arguments: Sequence[str], settings: Mapping[str, str]) -> NoReturn:
@@ -82,6 +84,12 @@ def current() -> FastClock | None:
     """The fast clock on which this process runs, None on the real one."""
     words = os.environ.get(_SETTING, "").split()
     return FastClock(int(words[0]), int(words[1]), int(words[2])) if words else None
+
+
+def turns_folder() -> Path | None:
+    """Where processes tell of their turns, each in a file named by its process id; None where they do not."""
+    folder = os.environ.get(_TURNS)
+    return None if folder is None else Path(folder)
 
 
 def remove() -> None:

@@ -73,6 +73,10 @@ class FaultInjector:
         dead_us = monotonic_us()
         await asyncio.sleep(fault.lasts_s)
         started_us = monotonic_us()
+        proxy = self._factory.proxy
+        if proxy is not None:
+            # What it had said was still on its way.
+            dead_us = max(dead_us, round(proxy.passed_down_s * 1_000_000))
         await self._factory.restart_gateway()
         self.silences.append(Interval(dead_us, started_us))
 

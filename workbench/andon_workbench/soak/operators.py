@@ -27,11 +27,12 @@ _PAUSES_AT_LEAST = 6
 
 @dataclass(slots=True)
 class Issued:
-    """What one node was told: the commands that switch on, and how many of all commands were confirmed."""
+    """What one node was told: the commands that switch on, how many of all commands were confirmed, and when each was at its end."""
 
     on: list[LeasedCommand] = field(default_factory=list)
     commands: int = 0
     confirmed: int = 0
+    ends_us: list[int] = field(default_factory=list)
 
 
 class Operators:
@@ -77,9 +78,10 @@ class Operators:
     async def _switch(self, node: str, *, state: bool, lease_s: int) -> None:
         issued = self.issued[node]
         now_us = monotonic_us()
+        note = LeasedCommand(now_us, _EXPIRES_S + _LOOK_S, lease_s)
         if state == HELD:
             # Noted even if the call fails: the cloud may have taken the command before it was killed.
-            issued.on.append(LeasedCommand(now_us, _EXPIRES_S + _LOOK_S, lease_s))
+            issued.on.append(note)
         try:
             command = await self._api.switch_relay(node, RELAY, state=state, lease_s=lease_s, expires_s=_EXPIRES_S)
         except CloudApiError:
@@ -91,4 +93,6 @@ class Operators:
                 command = await self._api.command(command.id)
             except CloudApiError:
                 continue
+        note.final_us = monotonic_us()
+        issued.ends_us.append(note.final_us)
         issued.confirmed += command.status == "confirmed"

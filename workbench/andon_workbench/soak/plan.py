@@ -20,7 +20,9 @@ SPEED = 60
 SAMPLE_S = 60
 # The kinds of machines have cycles shortened for a demo of seconds; a day of those would be mostly pulses.
 _SLOWER = 20.0
+# Of the world, at 60 times and in proportion. Every output stays for longer, so that each change is seen.
 _STEP_S = 0.2
+_LONGEST_STEP_S = 0.5
 # Mean times between disturbances of a sensor, in sampling periods.
 _FLIPS_EVERY = 20.0
 _BROWN_OUTS_EVERY = 5.0
@@ -91,7 +93,7 @@ def factory_plan(options: SoakOptions, hold_s: int) -> SoakPlan:
         sensor_faults=FaultRates(_FLIPS_EVERY * options.sample_s, _BROWN_OUTS_EVERY * options.sample_s),
         sample_ms=options.sample_s * 1000,
         node_settings={"hold_s": hold_s},
-        world_step_s=min(_STEP_S, _STEP_S * options.speed / SPEED),
+        world_step_s=min(_LONGEST_STEP_S, _STEP_S * options.speed / SPEED),
         patience=float(options.speed),
     )
 

@@ -18,19 +18,23 @@ from andon_workbench.scratch import scratch_folder
 from andon_workbench.soak import fast_clock
 from andon_workbench.soak.account import account_for
 from andon_workbench.soak.faults import FaultInjector
-from andon_workbench.soak.heap import slope_per_hour, typical_slope
+from andon_workbench.soak.heap import runs, slope
 from andon_workbench.soak.operators import Operators
-from andon_workbench.soak.outputs import energised, unsafe_s
+from andon_workbench.soak.outputs import Excess, energised, excess
 from andon_workbench.soak.plan import SPEED, Victim, draw_faults, factory_plan
 from andon_workbench.soak.summary import SoakSummary
+from andon_workbench.soak.turns import Turns
 from andon_workbench.traffic import RELAY
 from andon_workbench.world.runner import monotonic_us
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.console import Console
 
     from andon_workbench.soak.account import Account
     from andon_workbench.soak.fast_clock import FastClock
+    from andon_workbench.soak.heap import Run
     from andon_workbench.soak.plan import SoakOptions
 
 HOLD_S = 120
@@ -54,7 +58,9 @@ def enter_fast_clock(options: SoakOptions) -> None:
     if fast_clock.current() is None:
         tick_ms = min(_TICK_MS, round(_TICK_MS * options.speed / SPEED))
         library = fast_clock.build(Path(tempfile.mkdtemp(prefix="andon-clock-")))
-        fast_clock.enter(sys.argv, fast_clock.environment(library, options.speed, tick_ms))
+        turns = library.with_name("turns")
+        turns.mkdir()
+        fast_clock.enter(sys.argv, fast_clock.environment(library, options.speed, tick_ms, turns))
 
 
 async def run_soak(options: SoakOptions, console: Console, *, keep: bool) -> SoakSummary:
@@ -69,24 +75,27 @@ async def run_soak(options: SoakOptions, console: Console, *, keep: bool) -> Soa
     with scratch_folder(console, keep=keep) as folder:
         console.print(f"[dim]{options.nodes} nodes, {options.hours:g} h at {options.speed} times; logs in {folder}")
         async with Factory(factory_plan(options, HOLD_S), find_checkout(), folder) as factory:
-            courtesy = asyncio.create_task(_let_servers_go_first(factory), name="priorities")
+            processes: dict[str, list[int]] = {name: [] for name in factory.boards}
+            courtesy = asyncio.create_task(_let_servers_go_first(factory, processes), name="priorities")
             try:
                 silent = await factory.first_readings(_START_LIMIT_REAL_S * options.speed)
                 if silent:
                     raise ComponentError(f"no reading from {', '.join(silent)}: a lower --speed helps a slow machine")
-                return await _Soak(factory, options, clock, console).execute()
+                return await _Soak(factory, options, clock, console, processes).execute()
             finally:
                 courtesy.cancel()
 
 
-async def _let_servers_go_first(factory: Factory) -> None:
-    """Give boards what gateway and cloud leave of the CPU: a late answer costs repeats, and these cost more CPU."""
-    lowered: dict[str, int] = {}
+async def _let_servers_go_first(factory: Factory, processes: dict[str, list[int]]) -> None:
+    """Give boards what gateway and cloud leave of the CPU: a late answer costs repeats, and these cost more CPU.
+
+    Notes each board's processes in `processes`.
+    """
     while True:
         for name, board in factory.boards.items():
             pid = board.pid
-            if pid is not None and lowered.get(name) != pid:
-                lowered[name] = pid
+            if pid is not None and pid not in processes[name]:
+                processes[name].append(pid)
                 with contextlib.suppress(ProcessLookupError):
                     os.setpriority(os.PRIO_PROCESS, pid, _BOARDS_NICE)
         await asyncio.sleep(_LOOK_S)
@@ -95,11 +104,19 @@ async def _let_servers_go_first(factory: Factory) -> None:
 class _Soak:
     """One soak of a factory that has started."""
 
-    def __init__(self, factory: Factory, options: SoakOptions, clock: FastClock, console: Console) -> None:
+    def __init__(
+        self,
+        factory: Factory,
+        options: SoakOptions,
+        clock: FastClock,
+        console: Console,
+        processes: Mapping[str, Sequence[int]],
+    ) -> None:
         self._factory = factory
         self._options = options
         self._clock = clock
         self._console = console
+        self._processes = processes
         self._began_s = time.monotonic()
         self._faults = FaultInjector(factory, draw_faults(options, list(factory.boards)), self._began_s)
         self._operators = Operators(factory.api, list(factory.boards), options.seed, options.seconds)
@@ -150,10 +167,10 @@ class _Soak:
     async def _summary(self, account: Account) -> SoakSummary:
         factory, options = self._factory, self._options
         now_us = monotonic_us()
-        unsafe = on = 0.0
+        beyond, on = Excess(), 0.0
         for node, issued in self._operators.issued.items():
             intervals = energised(factory.ledger.node(node).contacts, RELAY, now_us)
-            unsafe += unsafe_s(intervals, issued.on, self._faults.silences, HOLD_S)
+            beyond += excess(intervals, issued.on, self._faults.silences, HOLD_S, self._turns(node))
             on += sum(interval.end_us - interval.start_us for interval in intervals) / 1_000_000
         newest = [item for item in await factory.api.latest("node") if item.field == "dropped"]
         return SoakSummary(
@@ -163,9 +180,10 @@ class _Soak:
             outages=self._faults.done[Victim.GATEWAY] + self._faults.done[Victim.CLOUD],
             account=account,
             dropped_declared=sum(int(item.value) for item in newest),
-            unsafe_output_s=unsafe,
+            excess=beyond,
+            outputs_unseen=sum(node.coil_changes_unseen for node in factory.ledger.nodes.values()),
             output_on_s=on,
-            heap_slope=typical_slope([await self._heap_slope(node) for node in factory.boards]),
+            heap_slope=slope([run for node in factory.boards for run in await self._heap_runs(node)]),
             commands=sum(issued.commands for issued in self._operators.issued.values()),
             confirmed=sum(issued.confirmed for issued in self._operators.issued.values()),
             crashes=sum(board.crashes + board.resets for board in factory.boards.values()),
@@ -174,10 +192,15 @@ class _Soak:
             wall_s=(time.monotonic() - self._began_s) / options.speed,
         )
 
-    async def _heap_slope(self, node: str) -> float | None:
+    def _turns(self, node: str) -> Turns:
+        folder = fast_clock.turns_folder()
+        return Turns() if folder is None else Turns.read(folder / str(pid) for pid in self._processes[node])
+
+    async def _heap_runs(self, node: str) -> list[Run]:
         samples = await self._factory.api.history("node", "heap_free", node)
         starts_ms = [self._clock.epoch_ms(us) for us in self._faults.powered_us[node]]
-        return slope_per_hour(samples, starts_ms, min(_WARM_UP_S, self._options.seconds / 10) * 1000)
+        commands_ms = [self._clock.epoch_ms(us) for us in self._operators.issued[node].ends_us]
+        return runs(samples, starts_ms, commands_ms, min(_WARM_UP_S, self._options.seconds / 10) * 1000)
 
     async def _show_status(self) -> None:
         while True:

@@ -9,11 +9,16 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from andon_workbench.soak.account import Account
+    from andon_workbench.soak.heap import Slope
+    from andon_workbench.soak.outputs import Excess
 
 
 @dataclass(frozen=True, slots=True)
 class SoakSummary:
-    """What a soak found. `output_on_s`: how long outputs were on in all; `crashes`: board processes that ended by themselves."""
+    """What a soak found. `output_on_s`: how long outputs were on in all; `crashes`: board processes that ended by themselves.
+
+    `outputs_unseen`: changes of outputs that came so fast, or the world so late, that nobody judged them.
+    """
 
     nodes: int
     hours: float
@@ -21,9 +26,10 @@ class SoakSummary:
     outages: int
     account: Account
     dropped_declared: int
-    unsafe_output_s: float
+    excess: Excess
+    outputs_unseen: int
     output_on_s: float
-    heap_slope: float | None
+    heap_slope: Slope | None
     commands: int
     confirmed: int
     crashes: int
@@ -44,7 +50,8 @@ class SoakSummary:
             not self.lost
             and not self.account.total("double")
             and not any(item.lost or item.double for item in cycles)
-            and not self.unsafe_output_s
+            and not self.excess.unsafe_s
+            and not self.outputs_unseen
             and not self.crashes
         )
 
@@ -62,8 +69,9 @@ class SoakSummary:
             "stored": account.total("stored"),
             "lost": self.lost,
             "double": account.total("double"),
-            "unsafe_output_s": round(self.unsafe_output_s, 3),
-            "heap_slope_bytes_per_hour": None if self.heap_slope is None else round(self.heap_slope, 1),
+            "unsafe_output_s": round(self.excess.unsafe_s, 3),
+            "heap_slope_bytes_per_hour": None if self.heap_slope is None else round(self.heap_slope.bytes_per_hour, 1),
+            "heap_slope_standard_error": None if self.heap_slope is None else round(self.heap_slope.standard_error, 1),
             "in_cuts": in_cuts,
             "cycles_happened": sum(item.happened for item in cycles),
             "cycles_stored": sum(item.stored for item in cycles),
@@ -73,6 +81,8 @@ class SoakSummary:
             "commands": self.commands,
             "commands_confirmed": self.confirmed,
             "output_on_s": round(self.output_on_s),
+            "output_late_by_host_s": round(self.excess.host_s, 3),
+            "outputs_unseen": self.outputs_unseen,
             "crashes": self.crashes,
             "datagrams_lost": self.datagrams_lost,
             "speed": self.speed,

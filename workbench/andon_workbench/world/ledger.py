@@ -35,13 +35,17 @@ class PowerCut:
 
 @dataclass(slots=True)
 class NodeLedger:
-    """What happened at one node, per channel. `refused` counts the reads that the firmware must not believe."""
+    """What happened at one node, per channel. `refused` counts the reads that the firmware must not believe.
+
+    `coil_changes_unseen`: changes of a relay's coil between two looks of the world, which `contacts` does not have.
+    """
 
     readings: dict[int, list[Reading]] = field(default_factory=dict)
     cycles: dict[int, int] = field(default_factory=dict)
     contacts: list[ContactChange] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     cuts: list[PowerCut] = field(default_factory=list)
+    coil_changes_unseen: int = 0
 
     def note_read(self, channel: int, read: ScratchpadRead) -> None:
         """Enter a scratchpad read; it is a reading taken only if it was clean and converted."""

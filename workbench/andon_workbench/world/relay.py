@@ -15,11 +15,16 @@ class ContactFault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ContactChange:
-    """The contact of relay `relay` closed or opened at `time_us` (host's CLOCK_MONOTONIC)."""
+    """The contact of relay `relay` closed or opened: the world saw it at `time_us` (host's CLOCK_MONOTONIC).
+
+    `coil_us` is when the board drove the coil that the contact follows, or lost its power: as exact as the board's own clock,
+    however long the world took to look.
+    """
 
     time_us: int
     relay: int
     closed: bool
+    coil_us: int
 
 
 class RelayContact:

@@ -81,6 +81,8 @@ class Station:
         self._shift_over = False
         # Changes of the coil's pin up to the last loss of power: they drive nothing any more.
         self._undriven = 0
+        self._power_lost_us = 0
+        self._coil_changes = 0
         # Cycles that had happened at least when the newest two readings were taken, and at the last look at the readings.
         self._cycles_at_reads = (0, 0)
         self._cycles_at_look = 0
@@ -133,6 +135,7 @@ class Station:
         at_risk = self.ledger.cycles[CHANNEL] - self._cycles_at_reads[0]
         self.ledger.cuts.append(PowerCut(now_us, readings, at_risk))
         self._undriven = self.registers.driven(self._wiring.relay_coil).changes
+        self._power_lost_us = now_us
         self._shift_begun = False
         self.machine.shut_down()
 
@@ -148,12 +151,17 @@ class Station:
 
     def _move_contact(self, now_us: int) -> None:
         driven = self.registers.driven(self._wiring.relay_coil)
+        # More than one change since the last look: the contact was somewhere where nobody has seen it.
+        self.ledger.coil_changes_unseen += max(0, driven.changes - self._coil_changes - 1)
+        self._coil_changes = driven.changes
         # A pin that was not driven since the power came on leaves the coil off, as level 0 does.
-        level = driven.level if driven.changes > self._undriven else 0
+        is_driven = driven.changes > self._undriven
+        level = driven.level if is_driven else 0
+        coil_us = driven.changed_us if is_driven else self._power_lost_us
         closing = level == self._wiring.closing_level
-        if self.contact.advance(now_us, closing=closing, coil_changed_us=driven.changed_us):
+        if self.contact.advance(now_us, closing=closing, coil_changed_us=coil_us):
             self._show_contact()
-            self.ledger.contacts.append(ContactChange(now_us, CHANNEL, self.contact.closed))
+            self.ledger.contacts.append(ContactChange(now_us, CHANNEL, self.contact.closed, coil_us))
 
     def _show_contact(self) -> None:
         closed_level = self._wiring.closed_level
