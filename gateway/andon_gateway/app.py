@@ -121,7 +121,7 @@ class Gateway:
         site = build_site(self.intake, self.nodes, self.access, self.settings.gateway.state_dir)
         self.coap.serve(ProtectedSite(site, self.keys))
         if self.settings.coap.fast_path:
-            self.coap.hasten(self.intake, self.keys, self.fast_counts)
+            self.coap.hasten(self.intake, self.keys, self.fast_counts, self.settings.spool.commit_ms / 1000)
         tasks += [asyncio.create_task(line.run(), name=f"serial {line.path}") for line in self.lines]
         await self.http.start()
         print(f"ready coap={_pair(self.settings.coap.bind, self.coap.port)} "  # noqa: T201 -- supervisors read this line

@@ -61,17 +61,18 @@ class CoapEndpoint:
         """Answer requests from now on."""
         self._context.serversite = site
 
-    def hasten(self, intake: TelemetryIntake, keys: KeyRing, counts: FastCounts) -> None:
+    def hasten(self, intake: TelemetryIntake, keys: KeyRing, counts: FastCounts, gather_s: float = 0.0) -> None:
         """Handle telemetry without aiocoap from now on; where aiocoap's inside does not fit, all stays as it is, and the log says so.
 
         Args:
             intake: Where packs go.
             keys: The security contexts.
             counts: To be counted in.
+            gather_s: How long datagrams that come in numbers may wait for each other.
         """
         fast = FastPath(intake, keys, source_of, asyncio.get_running_loop().call_later, counts)
         try:
-            self._socket = CoapSocket(open_inside(self._context), fast)
+            self._socket = CoapSocket(open_inside(self._context), fast, gather_s)
         except DoesNotFitError as error:
             log.error("no fast path for telemetry, every pack costs several times as much: %s", error)  # noqa: TRY400 -- the message says it all
 

@@ -193,9 +193,8 @@ class GroupCommit:
             first = self._queue.get()
             group = [] if first is None else [first]
             stopping = first is None or not self._collect(group, busy=busy)
-            weight = sum(work.weight for work in group)
-            self._taken += weight
-            busy = len(group) > 1 or weight > 1
+            self._taken += sum(work.weight for work in group)
+            busy = len(group) > 1  # many packs in one change have been gathered before
             if group:
                 self._commit(group)
             if stopping:
