@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
+    from andon_gateway.senml.pack import Form, Pack
+    from andon_gateway.vocabulary import Value
+
 log = logging.getLogger(__name__)
 
 ROW_BYTES: Final = 64
 """Counted for each pack beside its readings: SQLite's row, its node and its numbers."""
 _AT_ONCE: Final = 256
 _LOG_EVERY_S: Final = 60.0
+_MOST_LAYOUTS: Final = 4096
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make a new encoder for each pack
 
 
@@ -73,6 +77,7 @@ class Shelf:
         self._logged_s = -_LOG_EVERY_S
         self._pending: dict[str, list[tuple[object, ...]]] = {"spool": [], "quarantine": []}
         self._pending_bytes = 0
+        self._layouts: dict[Form, str] = {}
         self.counts: dict[str, int] = {}
         self.claimed: frozenset[int] = frozenset()
 
@@ -89,8 +94,22 @@ class Shelf:
     ) -> None:
         """Put down the readings of one pack; `plain`: all values are numbers."""
         text = _format(len(rows)) % tuple(chain.from_iterable(rows)) if plain else _encode(rows)
-        size = len(text) + ROW_BYTES  # ASCII: json escapes the rest
-        row = (node, boot, arrival_ms, text, replaces)
+        self._put(connection, node, (node, boot, arrival_ms, text, replaces), len(text))
+
+    def add_columns(self, connection: sqlite3.Connection, pack: Pack, arrival_ms: int, values: Sequence[Value]) -> None:
+        """Put down a pack that has columns, is all numbers and replaces no point; its values are given, totals among them."""
+        assert pack.columns is not None  # noqa: S101 -- the caller has looked
+        form, times, _, _ = pack.columns
+        layout = self._layouts.get(form)
+        if layout is None:
+            if len(self._layouts) >= _MOST_LAYOUTS:
+                self._layouts.clear()
+            layout = self._layouts[form] = "[" + ",".join([f'["{name}",%d,%r]' for name in form.names]) + "]"
+        text = layout % tuple(chain.from_iterable(zip(times, values, strict=True)))
+        self._put(connection, pack.node, (pack.node, pack.boot, arrival_ms, text, False), len(text))
+
+    def _put(self, connection: sqlite3.Connection, node: str, row: tuple[object, ...], length: int) -> None:
+        size = length + ROW_BYTES  # ASCII: json escapes the rest
         if self._waits(connection, node):
             stock = self._quarantine.setdefault(node, _Stock())
             stock.packs += 1
