@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 BASE_VERSION: Final = 1  # of schema.sql; a new file gets the upgrades as well, so each table is written down once
 PRIVATE: Final = 0o600
 _ROWS_AT_ONCE: Final = (64, 8, 1)  # few sizes, so that the statements stay prepared

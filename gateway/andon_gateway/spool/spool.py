@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from andon_gateway.spool.aggregator import Aggregator
 from andon_gateway.spool.dead_letters import DeadLetter, keep
+from andon_gateway.spool.packed import unpack
 from andon_gateway.spool.shelf import Shelf, SpoolLimits
 from andon_gateway.spool.taken import Taken
 from andon_gateway.vocabulary import QUANTITIES
@@ -297,11 +298,12 @@ def read_after(
         originals: Only packs that replace no point of an earlier one.
     """
     only = " AND replaces = 0" if originals else ""
-    query = f"SELECT id, node, boot, arrival_ms, readings FROM spool WHERE id > ?{only} ORDER BY id LIMIT ?"  # noqa: S608 -- constants
+    query = f"SELECT id, node, boot, arrival_ms, readings, numbers FROM spool WHERE id > ?{only} ORDER BY id LIMIT ?"  # noqa: S608 -- constants
     packs: list[SpooledPack] = []
     points = 0
     for row in reader.execute(query, (cursor, most)):
-        pack = SpooledPack(row[0], row[1], row[2], row[3], json.loads(row[4]))
+        readings = json.loads(row[4]) if row[5] is None else unpack(row[4], row[5])
+        pack = SpooledPack(row[0], row[1], row[2], row[3], readings)
         points += len(pack.readings)
         if packs and most_points is not None and points > most_points:
             break
