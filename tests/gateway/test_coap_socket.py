@@ -126,6 +126,33 @@ async def test_a_slow_disk_is_acknowledged_first_and_answered_separately(running
     assert running.counts.fast == (1 if fast else 0)
 
 
+@pytest.mark.parametrize("fast", [True, False])
+async def test_a_request_with_the_id_of_a_separate_response(
+    running: Running, caplog: pytest.LogCaptureFixture, *, fast: bool
+) -> None:
+    """Node and gateway number their messages for themselves: a repeated request gets its own answer, and nobody raises."""
+    if fast:
+        running.coap.hasten(running.intake, running.keys, running.counts)
+    node = client(running)
+    question = b"\x42\x01\x22\x22ti\xb4time"
+    node.send(question)
+    first = await receive(node)
+    assert first[:6] == b"\x62\x45\x22\x22ti"
+    delay(running, 0.6)
+    running.coap._context.request_interfaces[0].token_interface.message_id = 0x2222
+    node.send(b"\x42\x02\x33\x33tk" + HEAD + pack("press-7", 1, 0, temperature(1.5)))
+    assert await receive(node) == b"\x60\x00\x33\x33"
+    separate = await receive(node)
+    assert (separate[:2], separate[2:4]) == (b"\x42\x44", b"\x22\x22"), "not the id that this test is about"
+    node.send(b"\x60\x00\x22\x22")
+    node.send(question)
+    while (again := await receive(node)) == separate:
+        pass  # repeated before the acknowledgement came
+    assert again == first
+    node.close()
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
+
+
 async def test_nothing_is_answered_before_it_is_durable(running: Running) -> None:
     """Each answer of success comes after the fsync of a commit that holds the pack; a failing commit makes it 5.03."""
     running.coap.hasten(running.intake, running.keys, running.counts)
