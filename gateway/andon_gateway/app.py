@@ -8,6 +8,7 @@ import gc
 import logging
 import signal
 import sqlite3
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,6 +63,9 @@ log = logging.getLogger(__name__)
 IDLE_CHECK_S: Final = 5.0
 COLLECT_AFTER: Final = 50_000
 """Objects made and not yet freed before Python looks for cycles among them; its own default is 700."""
+SWITCH_S: Final = 0.0005
+"""How long a thread that computes may keep the others waiting; Python's own default is 5 ms. Each recvmsg and sendmsg of the event loop
+gives Python's lock away and then waits that long for it while the uplink renders: a batch of datagrams came to 100 ms."""
 SILENCE_CHECK_S: Final = 1.0
 
 
@@ -349,6 +353,7 @@ async def serve(settings: Settings, config: Path, token: str, influx_token: str 
         loop.add_signal_handler(number, stop.set)
     gateway = await build(settings, config, token, influx_token)
     # Packs under way are many objects without cycles: the collector would walk over them again and again and find nothing.
+    sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])

@@ -372,3 +372,29 @@ def test_a_flood_for_aiocoap_is_shed_and_telemetry_is_not(tmp_path: Path) -> Non
     assert fast.take(b"\x60\x00\x00\x01", ancillary, ("::1", 0, 0, 0)) is False, "acknowledgements always pass"
     assert counts.fast == 1
     parts.database.close()
+
+
+def test_what_waits_for_its_acknowledgement_is_forgotten_though_timers_are_late(tmp_path: Path) -> None:
+    """A busy event loop runs its timers late; 400 bytes of each request stayed in memory for ever."""
+    calls: list[Any] = []
+    parts = Parts(tmp_path, calls.append)
+    timers: list[tuple[float, Any]] = []
+    now_s = 0.0
+
+    def later(delay_s: float, call: Any) -> None:
+        timers.append((now_s + delay_s + 0.008, call))
+
+    fast = FastPath(parts.intake, parts.keys, lambda a: Address(a[0], a[1]), later, FastCounts())
+    fast.attach(Sink())
+    for seq in range(1000):
+        now_s = seq * 0.005
+        fast.begin(time.time_ns() // 1_000_000)
+        request = b"\x42\x02" + seq.to_bytes(2, "big") + b"tk" + HEAD + pack("press-7", 1, seq, temperature(1.5))
+        assert fast.take(request, [(41, 50, b"\0" * 20)], ("::1", 1, 0, 0))
+        fast.end(now_s)
+        for timer in [timer for timer in timers if timer[0] <= now_s]:
+            timers.remove(timer)
+            timer[1]()
+        assert len(timers) == 1
+        assert len(fast._unacknowledged) <= 30, "0.1 s of them, and what is late"
+    parts.database.close()
