@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import cbor2
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,17 +16,30 @@ from andon_gateway.spool.spool import Spool, SpoolLimits, read_after
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     from andon_gateway.senml.pack import Pack
 
 NOW = 1_764_000_000_000
-NAMES = ["temperature/0", "temperature/1", "pressure/0", "cycles/0", "cycles/1", "energy/0", "meter/0", "node/heap_free"]
+NAMES = [
+    "temperature/0",
+    "temperature/1",
+    "pressure/0",
+    "cycles/0",
+    "cycles/1",
+    "energy/0",
+    "meter/0",
+    "node/heap_free",
+]
 FLOATS = st.floats(allow_nan=False, allow_infinity=False) | st.just(-0.0)
 COUNTS = st.integers(0, 60) | st.integers(0, 2**63 - 1)
 
 
 def record(name: str) -> st.SearchStrategy[dict[int, object]]:
-    value = FLOATS if name.split("/")[0] in {"temperature", "pressure"} else COUNTS
-    return st.fixed_dictionaries({0: st.just(name), 2: value, 6: st.integers(0, 3000).map(lambda ms: cbor2.CBORTag(4, [-3, ms]))})
+    value = FLOATS if name.partition("/")[0] in {"temperature", "pressure"} else COUNTS
+    return st.fixed_dictionaries(
+        {0: st.just(name), 2: value, 6: st.integers(0, 3000).map(lambda ms: cbor2.CBORTag(4, [-3, ms]))}
+    )
 
 
 @st.composite
@@ -72,7 +84,9 @@ class Opened:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sent=payloads())
-def test_columns_and_single_readings_give_the_same_rows(tmp_path_factory: pytest.TempPathFactory, sent: list[bytes]) -> None:
+def test_columns_and_single_readings_give_the_same_rows(
+    tmp_path_factory: pytest.TempPathFactory, sent: list[bytes]
+) -> None:
     folder = tmp_path_factory.mktemp("packed")
     quick = QuickDecoder()
     for payload in sent:

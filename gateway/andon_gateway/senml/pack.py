@@ -96,7 +96,7 @@ class Pack:
 
     __slots__ = ("_readings", "boot", "columns", "counted", "node", "rejected", "seq")
 
-    def __init__(  # noqa: PLR0913, PLR0917 -- a record; all but the identity have defaults
+    def __init__(
         self,
         node: str,
         boot: int,
@@ -119,7 +119,11 @@ class Pack:
         """Records that could be read, in their order; the list may be added to."""
         if self._readings is None:
             columns, self.columns = self.columns, None
-            self._readings = [] if columns is None else list(map(_make_reading, zip(columns.form.names, *columns[1:3])))
+            if columns is None:
+                self._readings = []
+            else:
+                rows = zip(columns.form.names, columns.times, columns.values, strict=True)
+                self._readings = list(map(_make_reading, rows))
         return self._readings
 
     def __eq__(self, other: object) -> bool:

@@ -92,6 +92,21 @@ class Shape:
                 return None
         if not self._direct and not self._adapt(numbers):
             return None
+        times = self._resolve(numbers, arrival_ms)
+        values = self._values(numbers)
+        if times is None or not isfinite(sum(values)):
+            return None
+        if self._booleans or self._from_integer or 0.0 in values:
+            checked = self._checked(values)
+            if checked is None:
+                return None
+            values = checked
+        form = self._form
+        columns = _make_columns((form, times[0], values, times[1]))
+        return Pack(node, numbers[self._boot], numbers[self._seq], None, self._rejected, form.counted, columns)
+
+    def _resolve(self, numbers: list[Any], arrival_ms: int) -> tuple[list[int], int] | None:
+        """The readings' times, and the newest of them."""
         base_ms = numbers[self._base]
         offsets = self._offsets(numbers)
         oldest, newest = base_ms + min(offsets), base_ms + max(offsets)
@@ -101,17 +116,7 @@ class Shape:
             base_ms, oldest, newest = base_ms + arrival_ms, oldest + arrival_ms, newest + arrival_ms
         if oldest < _RELATIVE_LIMIT_MS or newest > arrival_ms + FUTURE_LIMIT_MS:
             return None
-        values = self._values(numbers)
-        if not isfinite(sum(values)):
-            return None
-        if self._booleans or self._from_integer or 0.0 in values:
-            checked = self._checked(values)
-            if checked is None:
-                return None
-            values = checked
-        form = self._form
-        columns = _make_columns((form, [base_ms + offset for offset in offsets], values, newest))
-        return Pack(node, numbers[self._boot], numbers[self._seq], None, self._rejected, form.counted, columns)
+        return [base_ms + offset for offset in offsets], newest
 
     def _adapt(self, numbers: list[Any]) -> bool:
         """Negative numbers from their bytes; False: one is too large."""

@@ -121,9 +121,9 @@ class Taken:
         self._dirty_totals.clear()
         self._behind = 0
         self._whole = False
-        for cache in (self._seen, self._totals):
-            while len(cache) > MOST_CACHED:
-                cache.popitem(last=False)
+        for mirror in (self._seen, self._totals):
+            while len(mirror) > MOST_CACHED:
+                mirror.popitem(last=False)
 
     def forget(self) -> None:
         """Drop what mirrors the database, after a failed commit."""
