@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-MOST_AT_ONCE: Final = 128
+MOST_AT_ONCE: Final = 256
 """Datagrams per look; others of the event loop have their turn in between."""
 
 

@@ -97,7 +97,8 @@ class CommitLimits:
     """How long and how far a group commit may grow.
 
     Attributes:
-        linger_s: Longest wait for more changes once the last group showed that they come in numbers.
+        linger_s: Longest wait for more changes once the last group showed that they come in numbers. Packs of the fast path come together
+            in one change and have waited before (coap/watch.py).
         most_changes: Weight of the changes in one transaction.
         most_waiting: Weight of the changes in the queue before new ones are turned away.
     """
