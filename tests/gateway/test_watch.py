@@ -137,3 +137,25 @@ def test_nothing_is_read_after_the_end() -> None:
     loop.call_later(0.0015, watch.stop)
     loop.run()
     assert len(loop.waits) == 2
+
+
+def test_a_fault_of_the_reader_does_not_make_the_gateway_deaf() -> None:
+    loop = Loop([number * 0.002 for number in range(100)])
+    faults = iter(range(20))
+
+    def read() -> int:
+        count = loop.read()
+        if loop.time() > 0.1 and next(faults, None) is not None:
+            raise RuntimeError("a fault")
+        return count
+
+    simulated: Any = loop
+    Watch(simulated, 7, read, GATHER_S).start()
+    raised = 0
+    while len(loop.waits) < 100:
+        try:
+            loop.run()
+        except RuntimeError:
+            raised += 1
+    assert raised == 20
+    assert max(loop.waits) <= GATHER_S + 1e-9

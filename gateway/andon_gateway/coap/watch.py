@@ -56,11 +56,14 @@ class Watch:
             self._read()
 
     def _look(self) -> None:
-        count = self._read()
-        if count >= MOST_AT_ONCE:
-            self._next = self._loop.call_soon(self._look)  # more waits already
-        elif count:
-            self._next = self._loop.call_later(self._gather_s, self._look)
-        else:
-            self._next = None
-            self.start()
+        count = 0
+        try:
+            count = self._read()
+        finally:  # whatever was raised, the socket is read again
+            if count >= MOST_AT_ONCE:
+                self._next = self._loop.call_soon(self._look)  # more waits already
+            elif count:
+                self._next = self._loop.call_later(self._gather_s, self._look)
+            else:
+                self._next = None
+                self.start()
