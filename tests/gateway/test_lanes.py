@@ -93,7 +93,8 @@ def test_a_replaced_point_ends_with_its_last_value(seed: int) -> None:
     dice = random.Random(seed)
     disk = sqlite3.connect(":memory:")
     disk.execute(
-        "CREATE TABLE spool (id INTEGER PRIMARY KEY AUTOINCREMENT, node TEXT, boot INT, arrival_ms INT, readings TEXT, replaces INT)"
+        "CREATE TABLE spool (id INTEGER PRIMARY KEY AUTOINCREMENT, node TEXT, boot INT, arrival_ms INT,"
+        " readings TEXT, replaces INT, numbers BLOB)"
     )
     lanes = Lanes(BatchLimits(packs=4, points=1000, live_ms=50))
     points: dict[int, int] = {}
