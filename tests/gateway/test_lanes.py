@@ -123,7 +123,7 @@ def test_a_replaced_point_ends_with_its_last_value(seed: int) -> None:
             again = bool(expected) and dice.random() < 0.3
             time_of[row] = dice.choice(sorted(expected)) if again else row
             expected[time_of[row]] = row
-            disk.execute("INSERT INTO spool VALUES (?, 'a', 1, ?, '[]', ?)", (row, now_ms, again))
+            disk.execute("INSERT INTO spool VALUES (?, 'a', 1, ?, '[]', ?, NULL)", (row, now_ms, again))
         write(dice.randrange(3))
         if dice.random() < 0.05:
             lanes.restart()
