@@ -8,6 +8,7 @@ import gc
 import logging
 import signal
 import sqlite3
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -71,6 +72,9 @@ log = logging.getLogger(__name__)
 IDLE_CHECK_S: Final = 5.0
 COLLECT_AFTER: Final = 50_000
 """Objects made and not yet freed before Python looks for cycles among them; its own default is 700."""
+SWITCH_S: Final = 0.0005
+"""How long a thread that computes may keep the others waiting; Python's own default is 5 ms. Each recvmsg and sendmsg of the event loop
+gives Python's lock away and then waits that long for it while the uplink renders: a batch of datagrams came to 100 ms."""
 SILENCE_CHECK_S: Final = 1.0
 
 
@@ -132,7 +136,7 @@ class Gateway:
         site = build_site(self.intake, self.nodes, self.access, self.settings.gateway.state_dir)
         self.coap.serve(ProtectedSite(site, self.keys))
         if self.settings.coap.fast_path:
-            self.coap.hasten(self.intake, self.keys, self.fast_counts)
+            self.coap.hasten(self.intake, self.keys, self.fast_counts, self.settings.spool.commit_ms / 1000)
         tasks += [asyncio.create_task(line.run(), name=f"serial {line.path}") for line in self.lines]
         await self.http.start()
         print(f"ready coap={_pair(self.settings.coap.bind, self.coap.port)} "  # noqa: T201 -- supervisors read this line
@@ -387,6 +391,7 @@ async def serve(settings: Settings, config: Path, token: str, influx_token: str 
         loop.add_signal_handler(number, stop.set)
     gateway = await build(settings, config, token, influx_token)
     # Packs under way are many objects without cycles: the collector would walk over them again and again and find nothing.
+    sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
