@@ -47,6 +47,10 @@ from andon_gateway.updates.updater import UpdateRunner
 from andon_gateway.uplink.assets import AssetTable
 from andon_gateway.uplink.influx import InfluxWriter
 from andon_gateway.uplink.uplink import Uplink, UplinkPauses
+from andon_gateway.workers.desk import Office
+from andon_gateway.workers.metrics import WorkersCollector
+from andon_gateway.workers.sockets import beside, open_shared
+from andon_gateway.workers.team import Team
 
 if TYPE_CHECKING:
     import socket
@@ -90,6 +94,7 @@ class Gateway:
     http_client: httpx.AsyncClient
     coap: CoapEndpoint
     fast_counts: FastCounts
+    team: Team | None
     lines: list[SerialLine]
     http: HttpServer
     http_port: int
@@ -121,7 +126,10 @@ class Gateway:
         site = build_site(self.intake, self.nodes, self.access, self.settings.gateway.state_dir)
         self.coap.serve(ProtectedSite(site, self.keys))
         if self.settings.coap.fast_path:
-            self.coap.hasten(self.intake, self.keys, self.fast_counts)
+            reader = self.coap.hasten(self.intake, self.keys, self.fast_counts)
+            if self.team is not None and reader is not None:
+                reader.pause()  # the workers read
+                await self.team.start(Office(self.intake, self.keys, reader, self.fast_counts))
         tasks += [asyncio.create_task(line.run(), name=f"serial {line.path}") for line in self.lines]
         await self.http.start()
         print(f"ready coap={_pair(self.settings.coap.bind, self.coap.port)} "  # noqa: T201 -- supervisors read this line
@@ -172,6 +180,8 @@ class Gateway:
         # An empty change passes only after everything before it: the packs under way are durable and answered.
         with contextlib.suppress(GatewayError):
             await asyncio.wrap_future(self.database.run(lambda _connection: None))
+        if self.team is not None:
+            await self.team.stop()
         await asyncio.to_thread(self.uplink.drain_and_stop, self.settings.gateway.drain_s)
         if not self.uplink.alive:
             self.writer.close()  # otherwise a write still hangs; it ends with the process
@@ -206,6 +216,8 @@ async def build(settings: Settings, config: Path, token: str, influx_token: str)
 
 async def _bind_coap(settings: Settings, config: Path) -> CoapEndpoint:
     try:
+        if settings.coap.workers > 1:
+            return await open_shared(settings.coap.bind, settings.coap.port)
         return await CoapEndpoint.open(settings.coap.bind, settings.coap.port)
     except OSError as error:
         where = _pair(settings.coap.bind, settings.coap.port)
@@ -265,25 +277,34 @@ def _wire(
     address = local_address(settings.coap.bind, coap.port)
     lines = [SerialLine(item.port, item.baud, address) for item in settings.serial]
 
+    team = _team(settings, coap)
+
     def health() -> Health:
-        return {"storage": database.healthy, "uplink_thread": uplink.alive, "command_stream": channel.connected}
+        own = {"storage": database.healthy, "uplink_thread": uplink.alive, "command_stream": channel.connected}
+        return own | ({} if team is None else {"workers": team.complete})
 
     def numbers() -> dict[str, int]:
         names = ("dropped_packs", "dropped_readings", "dropped_unknown_packs")
         return {f"spool_{name}": spool.counts.get(name, 0) for name in names}
 
     collector = GatewayCollector(database, intake.counts, uplink.counts, runner, keys, spool.counts, gate)
-    registry = build_registry(collector)
-    registry.register(SerialCollector(lines))
-    registry.register(RulesCollector(rules))
     fast_counts = FastCounts()
-    registry.register(DatagramCollector(fast_counts))
+    more = [] if team is None else [WorkersCollector(team)]
+    registry = build_registry(
+        collector, SerialCollector(lines), RulesCollector(rules), DatagramCollector(fast_counts), *more
+    )
     http = HttpServer(build_http(registry, health, numbers), listener)
     port = int(listener.getsockname()[1])
     return Gateway(
         settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, updates, update_store, reports, assets,
-        spool, gate, rules, pull, client, coap, fast_counts, lines, http, port,
+        spool, gate, rules, pull, client, coap, fast_counts, team, lines, http, port,
     )  # fmt: skip
+
+
+def _team(settings: Settings, coap: CoapEndpoint) -> Team | None:
+    if settings.coap.workers == 1:
+        return None
+    return Team(beside(coap.socket, settings.coap.workers), settings.gateway.log_level)
 
 
 def _pauses(settings: Settings) -> UplinkPauses:
