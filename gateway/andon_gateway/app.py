@@ -8,6 +8,7 @@ import gc
 import logging
 import signal
 import sqlite3
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,6 +67,9 @@ log = logging.getLogger(__name__)
 IDLE_CHECK_S: Final = 5.0
 COLLECT_AFTER: Final = 50_000
 """Objects made and not yet freed before Python looks for cycles among them; its own default is 700."""
+SWITCH_S: Final = 0.0005
+"""How long a thread that computes may keep the others waiting; Python's own default is 5 ms. Each recvmsg and sendmsg of the event loop
+gives Python's lock away and then waits that long for it while the uplink renders: a batch of datagrams came to 100 ms."""
 SILENCE_CHECK_S: Final = 1.0
 
 
@@ -126,7 +130,8 @@ class Gateway:
         site = build_site(self.intake, self.nodes, self.access, self.settings.gateway.state_dir)
         self.coap.serve(ProtectedSite(site, self.keys))
         if self.settings.coap.fast_path:
-            reader = self.coap.hasten(self.intake, self.keys, self.fast_counts)
+            gather_s = self.settings.spool.commit_ms / 1000
+            reader = self.coap.hasten(self.intake, self.keys, self.fast_counts, gather_s)
             if self.team is not None and reader is not None:
                 reader.pause()  # the workers read
                 await self.team.start(Office(self.intake, self.keys, reader, self.fast_counts))
@@ -304,7 +309,7 @@ def _wire(
 def _team(settings: Settings, coap: CoapEndpoint) -> Team | None:
     if settings.coap.workers == 1:
         return None
-    return Team(beside(coap.socket, settings.coap.workers), settings.gateway.log_level)
+    return Team(beside(coap.socket, settings.coap.workers), settings.gateway.log_level, settings.spool.commit_ms / 1000)
 
 
 def _pauses(settings: Settings) -> UplinkPauses:
@@ -370,6 +375,7 @@ async def serve(settings: Settings, config: Path, token: str, influx_token: str 
         loop.add_signal_handler(number, stop.set)
     gateway = await build(settings, config, token, influx_token)
     # Packs under way are many objects without cycles: the collector would walk over them again and again and find nothing.
+    sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])

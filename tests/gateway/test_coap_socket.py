@@ -126,6 +126,33 @@ async def test_a_slow_disk_is_acknowledged_first_and_answered_separately(running
     assert running.counts.fast == (1 if fast else 0)
 
 
+@pytest.mark.parametrize("fast", [True, False])
+async def test_a_request_with_the_id_of_a_separate_response(
+    running: Running, caplog: pytest.LogCaptureFixture, *, fast: bool
+) -> None:
+    """Node and gateway number their messages for themselves: a repeated request gets its own answer, and nobody raises."""
+    if fast:
+        running.coap.hasten(running.intake, running.keys, running.counts)
+    node = client(running)
+    question = b"\x42\x01\x22\x22ti\xb4time"
+    node.send(question)
+    first = await receive(node)
+    assert first[:6] == b"\x62\x45\x22\x22ti"
+    delay(running, 0.6)
+    running.coap._context.request_interfaces[0].token_interface.message_id = 0x2222
+    node.send(b"\x42\x02\x33\x33tk" + HEAD + pack("press-7", 1, 0, temperature(1.5)))
+    assert await receive(node) == b"\x60\x00\x33\x33"
+    separate = await receive(node)
+    assert (separate[:2], separate[2:4]) == (b"\x42\x44", b"\x22\x22"), "not the id that this test is about"
+    node.send(b"\x60\x00\x22\x22")
+    node.send(question)
+    while (again := await receive(node)) == separate:
+        pass  # repeated before the acknowledgement came
+    assert again == first
+    node.close()
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
+
+
 async def test_nothing_is_answered_before_it_is_durable(running: Running) -> None:
     """Each answer of success comes after the fsync of a commit that holds the pack; a failing commit makes it 5.03."""
     running.coap.hasten(running.intake, running.keys, running.counts)
@@ -344,4 +371,30 @@ def test_a_flood_for_aiocoap_is_shed_and_telemetry_is_not(tmp_path: Path) -> Non
     assert fast.take(request, ancillary, ("::1", 0, 0, 0))
     assert fast.take(b"\x60\x00\x00\x01", ancillary, ("::1", 0, 0, 0)) is False, "acknowledgements always pass"
     assert counts.fast == 1
+    parts.database.close()
+
+
+def test_what_waits_for_its_acknowledgement_is_forgotten_though_timers_are_late(tmp_path: Path) -> None:
+    """A busy event loop runs its timers late; 400 bytes of each request stayed in memory for ever."""
+    calls: list[Any] = []
+    parts = Parts(tmp_path, calls.append)
+    timers: list[tuple[float, Any]] = []
+    now_s = 0.0
+
+    def later(delay_s: float, call: Any) -> None:
+        timers.append((now_s + delay_s + 0.008, call))
+
+    fast = FastPath(parts.intake, parts.keys, lambda a: Address(a[0], a[1]), later, FastCounts())
+    fast.attach(Sink())
+    for seq in range(1000):
+        now_s = seq * 0.005
+        fast.begin(time.time_ns() // 1_000_000)
+        request = b"\x42\x02" + seq.to_bytes(2, "big") + b"tk" + HEAD + pack("press-7", 1, seq, temperature(1.5))
+        assert fast.take(request, [(41, 50, b"\0" * 20)], ("::1", 1, 0, 0))
+        fast.end(now_s)
+        for timer in [timer for timer in timers if timer[0] <= now_s]:
+            timers.remove(timer)
+            timer[1]()
+        assert len(timers) == 1
+        assert len(fast._unacknowledged) <= 30, "0.1 s of them, and what is late"
     parts.database.close()

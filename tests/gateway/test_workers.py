@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.stand_in_cloud import StandInCloud
 
+pytestmark = pytest.mark.timeout(300)  # several processes are started, on a machine that may be busy
 PORTS = 16
 """Sockets of a sender; that the kernel gives all of them to one of two workers happens once in 32,768 times."""
 CHANGED, UNAUTHORIZED, TOO_MANY = 0x44, 0x81, 0x9D

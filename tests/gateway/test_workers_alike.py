@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.timeout(300)  # several processes are started, on a machine that may be busy
 RELAXED = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
 
 

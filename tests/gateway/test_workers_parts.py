@@ -30,7 +30,7 @@ from andon_gateway.security.oscore_keys import CredentialsEvent
 from andon_gateway.security.oscore_site import ProtectedSite
 from andon_gateway.senml.pack import Pack, Reading
 from andon_gateway.workers import frames, team
-from andon_gateway.workers.crossing import pack_up, unpack
+from andon_gateway.workers.crossing import Packer, Unpacker
 from andon_gateway.workers.desk import Desk, Office
 from andon_gateway.workers.sockets import beside, open_shared
 from andon_gateway.workers.team import Team
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+pytestmark = pytest.mark.timeout(300)  # several processes are started, on a machine that may be busy
 TELEMETRY = b"\x02\xb1t\x11\x70"
 
 
@@ -54,7 +55,7 @@ class Staffed(Running):
         self.coap.serve(ProtectedSite(build_site(self.intake, self.nodes, self.access, folder), self.keys))
         self.coap.secure(self.keys, self.access)
         self.counts = FastCounts()
-        self.team = Team(beside(self.coap.socket, 2), "info")
+        self.team = Team(beside(self.coap.socket, 2), "info", 0.005)
         reader = self.coap.hasten(self.intake, self.keys, self.counts)
         assert reader is not None
         reader.pause()
@@ -156,7 +157,8 @@ async def test_two_nodes_with_the_same_kid_are_not_taken_for_each_other(staffed:
     ((name, own),) = names.items()
     for claimed in (name, owner.node):
         code, inner, _ = await ask(staffed, node(own), pack(claimed, 1, 1, temperature(1)))
-        assert (code, inner) == (0x80, b"")
+        assert code in {0x80, 0x81}, "not decrypted, or a number that the other one has used"
+        assert inner == b""
     assert staffed.intake.counts.packs == 1
 
 
@@ -168,7 +170,13 @@ async def test_packs_opened_with_keys_of_before_count_as_lost(staffed: Staffed) 
     sent: list[frames.Message] = []
     desk = Desk(staffed.office, lambda: None, lambda: None)
     desk.frames.send = sent.append  # type: ignore[assignment]  # no process is needed to see what it would be told
-    item = (pack_up(Pack("press-7", 1, 0, [Reading("temperature/0", 1, 2.0)])), "127.0.0.1", 5, b"\x01", b"\x05")
+    item = (
+        Packer().pack_up(Pack("press-7", 1, 0, [Reading("temperature/0", 1, 2.0)])),
+        "127.0.0.1",
+        5,
+        b"\x01",
+        b"\x05",
+    )
     desk._packs(1, 1, staffed.keys.version - 1, [item])
     assert sent == [(frames.ANSWERS, 1, [frames.LOST])]
     desk._packs(2, 1, staffed.keys.version, [item])
@@ -218,13 +226,14 @@ def test_packs_cross_whole_whatever_the_stream_cuts(packs: list[Pack], data: st.
     here = frames.Frames(arrived.append, lambda _: None, lambda: None)
     here.connection_made(Stream())
     there = frames.Frames(arrived.append, lambda _: None, lambda: None)
+    packer, unpacker = Packer(), Unpacker()
     for each in packs:
-        here.send((frames.PACKS, pack_up(each)))
+        here.send((frames.PACKS, packer.pack_up(each)))
     while written:
         size = data.draw(st.integers(1, len(written)))
         there.data_received(bytes(written[:size]))
         del written[:size]
-    crossed = [unpack(packed) for _, packed in arrived]
+    crossed = [unpacker.unpack(packed) for _, packed in arrived]
     assert crossed == packs
     assert [each.counted for each in crossed] == [each.counted for each in packs]
     assert all(type(reading) is Reading for each in crossed for reading in each.readings)

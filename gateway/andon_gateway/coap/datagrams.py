@@ -20,6 +20,7 @@ from aiocoap.numbers.codes import Code  # type: ignore[import-untyped]  # same
 from aiocoap.transports.udp6 import UDP6EndpointAddress  # type: ignore[import-untyped]  # same
 
 from andon_gateway.coap.bucket import Bucket
+from andon_gateway.coap.watch import MOST_AT_ONCE, Watch
 from andon_gateway.errors import GatewayError
 from andon_gateway.nodes.table import Address
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RECEIVE_BUFFER_BYTES: Final = 4 << 20
-MOST_AT_ONCE: Final = 128
-"""Datagrams per wake-up; others of the event loop have their turn in between."""
 TOLD_PER_S: Final = 0.1
 TOLD_AT_ONCE: Final = 10.0
 """Tracebacks of our own faults: a datagram that provokes one must not fill the disk."""
@@ -112,13 +111,13 @@ class CoapSocket:
     Args:
         inside: Of the aiocoap context whose socket it is.
         fast: Has the first look at each datagram.
+        gather_s: How long datagrams that come in numbers may wait for each other.
     """
 
-    def __init__(self, inside: Inside, fast: FastPath) -> None:
+    def __init__(self, inside: Inside, fast: FastPath, gather_s: float = 0.0) -> None:
         self._inside = inside
         self._socket = inside.socket
         self._fast = fast
-        self._loop = asyncio.get_running_loop()
         self._wakeups = 0
         self._errors_wait = False
         self._unicast: dict[bytes, bool] = {}
@@ -128,22 +127,25 @@ class CoapSocket:
         # An event loop may stop watching a descriptor that reports an error (uvloop does); one that watches another epoll sees no errors.
         self._poll = select.epoll()
         self._poll.register(self._socket.fileno(), select.EPOLLIN)
-        self._loop.remove_reader(self._socket.fileno())
-        self._loop.add_reader(self._poll.fileno(), self._readable)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._socket.fileno())
+        self._watch = Watch(loop, self._poll.fileno(), self._read, gather_s)
+        self._watch.start()
         fast.attach(self)
 
     def close(self) -> None:
         """Stop reading; the socket itself is aiocoap's to close."""
-        self._loop.remove_reader(self._poll.fileno())
+        self._watch.stop()
         self._poll.close()
 
     def pause(self) -> None:
         """Leave what comes in the kernel's buffer, or to another process that reads the same socket."""
-        self._loop.remove_reader(self._poll.fileno())
+        self._watch.stop()
 
     def resume(self) -> None:
         """Read again."""
-        self._loop.add_reader(self._poll.fileno(), self._readable)
+        self._watch.stop()
+        self._watch.start()
 
     def feed(self, datagrams: Iterable[Datagram], now_ms: int) -> None:
         """Handle what another process has read for us at `now_ms`, as if it had come in here."""
@@ -186,7 +188,8 @@ class CoapSocket:
         """The next of the socket's message ids."""
         return self._inside.next_message_id()
 
-    def _readable(self) -> None:
+    def _read(self) -> int:
+        """Handle what waits; gives the number of datagrams."""
         self._fast.begin(time.time_ns() // 1_000_000)
         received = 0
         while received < MOST_AT_ONCE:
@@ -205,6 +208,7 @@ class CoapSocket:
         self._wakeups += 1
         if self._errors_wait or not received or self._wakeups % _ERRORS_EVERY == 0:
             self._read_errors()
+        return received
 
     def _taken(self, data: bytes, ancillary: Ancillary, address: SocketAddress) -> bool:
         """Whether the fast path has handled a datagram; one that it fails on is dropped, and the next one is served."""

@@ -14,6 +14,7 @@ from aiocoap.numbers.contentformat import ContentFormat  # type: ignore[import-u
 
 from andon_gateway.coap.datagrams import CoapSocket, DoesNotFitError, open_inside, source_of
 from andon_gateway.coap.fast_path import FastPath
+from andon_gateway.coap.repairs import keep_own_ids_apart
 from andon_gateway.security.oscore_client import ask_protected
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class CoapEndpoint:
         self._socket: CoapSocket | None = None
         self._keys: KeyRing | None = None
         self._access: AccessPolicy | None = None
+        keep_own_ids_apart(context)
 
     def secure(self, keys: KeyRing, access: AccessPolicy) -> None:
         """Protect requests to nodes from now on; before, none are sent."""
@@ -68,20 +70,23 @@ class CoapEndpoint:
         """Answer requests from now on."""
         self._context.serversite = site
 
-    def hasten(self, intake: TelemetryIntake, keys: KeyRing, counts: FastCounts) -> CoapSocket | None:
+    def hasten(
+        self, intake: TelemetryIntake, keys: KeyRing, counts: FastCounts, gather_s: float = 0.0
+    ) -> CoapSocket | None:
         """Handle telemetry without aiocoap from now on; where aiocoap's inside does not fit, all stays as it is, and the log says so.
 
         Args:
             intake: Where packs go.
             keys: The security contexts.
             counts: To be counted in.
+            gather_s: How long datagrams that come in numbers may wait for each other.
 
         Returns:
             What reads the socket now.
         """
         fast = FastPath(intake, keys, source_of, asyncio.get_running_loop().call_later, counts)
         try:
-            self._socket = CoapSocket(open_inside(self._context), fast)
+            self._socket = CoapSocket(open_inside(self._context), fast, gather_s)
         except DoesNotFitError as error:
             log.error("no fast path for telemetry, every pack costs several times as much: %s", error)  # noqa: TRY400 -- the message says it all
         return self._socket

@@ -129,10 +129,14 @@ class NodeGate:
 
     def check_clock(self, pack: Pack, now_ms: int) -> None:
         """Note the clock's offset; a wrong one is added to the pack as a reading of the node, at most once a minute."""
-        if not pack.readings:
+        columns = pack.columns
+        if columns is not None:
+            newest_ms = columns.newest_ms
+        elif pack.readings:
+            newest_ms = max(map(_TIME_OF, pack.readings))
+        else:
             return
         record = self._records[pack.node]
-        newest_ms = max(map(_TIME_OF, pack.readings))
         if -self.limits.clock_limit_ms <= newest_ms - now_ms <= self.limits.clock_limit_ms and not (
             record.clock_offset_ms or record.clock.recent
         ):

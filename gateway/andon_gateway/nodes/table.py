@@ -108,7 +108,7 @@ class NodeTable:
     def saw(self, node: str, address: Address, now_ms: int) -> None:
         """Note a sign of life; a new address is where commands go from now on."""
         known = self._nodes.get(node)
-        if known is not None and known.address == address:
+        if known is not None and (known.address is address or known.address == address):
             known.seen_ms = now_ms
             return
         fresh = replace(known, address=address, seen_ms=now_ms) if known else Node(address, None, now_ms)

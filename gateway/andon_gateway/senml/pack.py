@@ -6,14 +6,18 @@ import io
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import cbor2
 
 from andon_gateway.errors import PackRefused
 from andon_gateway.vocabulary import INTEGER_LIMIT, NODE_ID, QUANTITIES, Quantity, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SENML_JSON: Final = 110
 """CoAP content-format of application/senml+json (RFC 8428 section 12.3.1)."""
@@ -48,7 +52,36 @@ class Reading(NamedTuple):
     value: Value
 
 
-@dataclass(slots=True)
+class Form:
+    """What all packs of one shape share; compared by identity.
+
+    Attributes:
+        names: Of the readings, in their order.
+        counted: All values are numbers, and those at these places count since the node's boot; None: not known.
+        distinct: None of these is there twice.
+    """
+
+    __slots__ = ("counted", "distinct", "names")
+
+    def __init__(self, names: tuple[str, ...], counted: tuple[int, ...] | None) -> None:
+        self.names = names
+        self.counted = counted
+        places = counted or ()
+        self.distinct = len({names[place] for place in places}) == len(places)
+
+
+class Columns(NamedTuple):
+    """The readings of a pack as the quick decoder has them: an object for each is made only for those who ask."""
+
+    form: Form
+    times: list[int]
+    values: tuple[Value, ...]
+    newest_ms: int
+
+
+_make_reading: Callable[[Any], Reading] = partial(tuple.__new__, Reading)
+
+
 class Pack:
     """One decoded pack; (node, boot, seq) identifies it forever.
 
@@ -56,17 +89,56 @@ class Pack:
         node: Node id.
         boot: Start counter of the node.
         seq: Pack counter within the boot.
-        readings: Records that could be read, in their order.
         rejected: Number of dropped records by reason (`name`, `type`, `value`, `unit`, `time`, `record`).
         counted: Known are: all values are numbers, and those at these places count since the node's boot.
+        columns: The readings, until somebody asks for them one by one.
     """
 
-    node: str
-    boot: int
-    seq: int
-    readings: list[Reading] = field(default_factory=list)
-    rejected: Counter[str] = field(default_factory=Counter)
-    counted: tuple[int, ...] | None = field(default=None, compare=False)
+    __slots__ = ("_readings", "boot", "columns", "counted", "node", "rejected", "seq")
+
+    def __init__(
+        self,
+        node: str,
+        boot: int,
+        seq: int,
+        readings: list[Reading] | None = None,
+        rejected: Counter[str] | None = None,
+        counted: tuple[int, ...] | None = None,
+        columns: Columns | None = None,
+    ) -> None:
+        self.node = node
+        self.boot = boot
+        self.seq = seq
+        self._readings = readings
+        self.rejected: Counter[str] = Counter() if rejected is None else rejected
+        self.counted = counted
+        self.columns = columns
+
+    @property
+    def readings(self) -> list[Reading]:
+        """Records that could be read, in their order; the list may be added to."""
+        if self._readings is None:
+            columns, self.columns = self.columns, None
+            if columns is None:
+                self._readings = []
+            else:
+                rows = zip(columns.form.names, columns.times, columns.values, strict=True)
+                self._readings = list(map(_make_reading, rows))
+        return self._readings
+
+    def __eq__(self, other: object) -> bool:
+        """Same identity, readings and number of rejected records."""
+        if not isinstance(other, Pack):
+            return NotImplemented
+        return (self.node, self.boot, self.seq, self.readings, self.rejected) == (
+            other.node, other.boot, other.seq, other.readings, other.rejected,
+        )  # fmt: skip
+
+    __hash__ = None  # type: ignore[assignment]  # readings may be added
+
+    def __repr__(self) -> str:
+        """For messages of tests."""
+        return f"Pack({self.node!r}, {self.boot}, {self.seq}, {self.readings!r}, {self.rejected!r})"
 
 
 class _RecordRejected(Exception):  # noqa: N818 -- internal signal: one record is dropped, its neighbours stay

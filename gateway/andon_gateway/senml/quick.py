@@ -103,7 +103,7 @@ class QuickDecoder:
             allow_duplicate_keys=False,
         )
         self._known: dict[bytes, _Known] = {}
-        self._shapes: dict[tuple[str, tuple[bytes, ...]], Shape] = {}
+        self._shapes: dict[tuple[str, bytes], Shape] = {}
 
     def decode(self, payload: bytes, arrival_ms: int) -> Pack | None:
         """The same as `senml.decode_pack` of a CBOR payload, or None: ask that.
@@ -153,7 +153,7 @@ class QuickDecoder:
         try:
             parts = Parts(payload, at)
             parts.walk()
-            form = (parts.layout, tuple(parts.constants))
+            form = (parts.layout, parts.constant)
             shape = self._shapes.get(form) or Shape(parts, _NONE_REJECTED)
             if shape.decode(payload, at, pack.node, arrival_ms) != pack:
                 return

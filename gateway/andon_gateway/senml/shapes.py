@@ -13,12 +13,12 @@ from math import isfinite
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from andon_gateway.senml.pack import FUTURE_LIMIT_MS, RELATIVE_LIMIT_US, Pack, Reading
+from andon_gateway.senml.pack import FUTURE_LIMIT_MS, RELATIVE_LIMIT_US, Columns, Form, Pack
 from andon_gateway.vocabulary import INTEGER_LIMIT, QUANTITIES
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 _RELATIVE_LIMIT_MS: Final = RELATIVE_LIMIT_US // 1000
 _DIRECT: Final = 0x17  # largest unsigned integer inside CBOR's initial byte (RFC 8949 3)
@@ -30,7 +30,7 @@ _MILLI: Final = b"\xc4\x82\x22"  # tag 4, array of two, exponent -3
 _TEXT, _MAP, _ARRAY, _ARRAY_WITH_COUNT = 0x60, 0xA0, 0x80, 0x98
 _TEXT_WITH_LENGTH: Final = 0x78
 _NAME, _UNIT, _VALUE, _BOOLEAN, _TIME, _BASE_NAME, _BASE_TIME = 0, 1, 2, 4, 6, 0x21, 0x22
-_make_reading: Callable[[Any], Reading] = partial(tuple.__new__, Reading)
+_make_columns: Callable[[Any], Columns] = partial(tuple.__new__, Columns)  # its own constructor is a Python function
 
 
 class Unusual(Exception):  # noqa: N818 -- a signal between decoders: somebody else has to look at this pack
@@ -57,43 +57,41 @@ class Shape:
     """
 
     __slots__ = (
-        "_base", "_booleans", "_boot", "_constants", "_counted", "_from_integer", "_names", "_negative", "_rejected", "_seq", "_small", "_times",
-        "_unpack", "_values", "_wide", "size",
+        "_base", "_booleans", "_boot", "_constant", "_direct", "_form", "_from_integer", "_mask", "_negative", "_offsets", "_rejected", "_seq",
+        "_small", "_unpack", "_values", "_wide", "size",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, rejected: Counter[str]) -> None:
         layout = struct.Struct(parts.layout)
         self._unpack = layout.unpack_from
         self.size = layout.size
-        self._constants = tuple(parts.constants)
+        # One comparison of big integers is quicker than one for each of the constant parts.
+        self._mask = int.from_bytes(parts.mask, "big")
+        self._constant = int.from_bytes(parts.constant, "big")
         self._boot, self._seq, self._base = parts.boot, parts.seq, parts.base
-        nothing = parts.count  # the zero behind the last number
-        self._times = [nothing if slot is None else slot for slot in parts.times]
         if len(parts.values) < 2:  # noqa: PLR2004 -- of one item, itemgetter makes no tuple
             raise Unusual
-        self._values: Callable[[Sequence[Any]], tuple[Any, ...]] = itemgetter(*parts.values)
-        self._names = tuple(parts.names)
+        nothing = parts.count  # the zero behind the last number
+        self._offsets = _getter(nothing if slot is None else slot for slot in parts.times)
+        self._values = _getter(parts.values)
         self._small, self._negative, self._wide = parts.small, parts.negative, parts.wide
+        self._direct = not (parts.negative or parts.wide)
         self._booleans = [number for number, slot in enumerate(parts.values) if slot in parts.booleans]
         self._from_integer = [number for number, slot in enumerate(parts.values) if slot in parts.integers]
         self._rejected = rejected
         counted = tuple(number for number, name in enumerate(parts.names) if QUANTITIES[name].cumulative)
-        self._counted = None if self._booleans else counted
+        self._form = Form(tuple(parts.names), None if self._booleans else counted)
 
     def decode(self, payload: bytes, at: int, node: str, arrival_ms: int) -> Pack | None:
         """The pack, if it has this shape and all its numbers are in range; `at` is the end of the base name."""
-        fields = self._unpack(payload, at)
-        if fields[::2] != self._constants:
+        if int.from_bytes(payload[at:], "big") & self._mask != self._constant:
             return None
-        numbers = [*fields[1::2], 0]
+        numbers = [*self._unpack(payload, at), 0]
         for slot in self._small:
             if numbers[slot] > _DIRECT:
                 return None
-        for slot in self._wide:
-            if numbers[slot] >= INTEGER_LIMIT:
-                return None
-        for slot in self._negative:
-            numbers[slot] = -1 - numbers[slot]
+        if not self._direct and not self._adapt(numbers):
+            return None
         times = self._resolve(numbers, arrival_ms)
         values = self._values(numbers)
         if times is None or not isfinite(sum(values)):
@@ -103,19 +101,31 @@ class Shape:
             if checked is None:
                 return None
             values = checked
-        readings = list(map(_make_reading, zip(self._names, times, values, strict=True)))
-        return Pack(node, numbers[self._boot], numbers[self._seq], readings, self._rejected, self._counted)
+        form = self._form
+        columns = _make_columns((form, times[0], values, times[1]))
+        return Pack(node, numbers[self._boot], numbers[self._seq], None, self._rejected, form.counted, columns)
 
-    def _resolve(self, numbers: list[Any], arrival_ms: int) -> list[int] | None:
+    def _resolve(self, numbers: list[Any], arrival_ms: int) -> tuple[list[int], int] | None:
+        """The readings' times, and the newest of them."""
         base_ms = numbers[self._base]
-        times = [base_ms + numbers[slot] for slot in self._times]
-        oldest, newest = min(times), max(times)
+        offsets = self._offsets(numbers)
+        oldest, newest = base_ms + min(offsets), base_ms + max(offsets)
         if oldest < _RELATIVE_LIMIT_MS:
             if newest >= _RELATIVE_LIMIT_MS:
                 return None
-            times = [time_ms + arrival_ms for time_ms in times]
-            oldest, newest = oldest + arrival_ms, newest + arrival_ms
-        return times if oldest >= _RELATIVE_LIMIT_MS and newest <= arrival_ms + FUTURE_LIMIT_MS else None
+            base_ms, oldest, newest = base_ms + arrival_ms, oldest + arrival_ms, newest + arrival_ms
+        if oldest < _RELATIVE_LIMIT_MS or newest > arrival_ms + FUTURE_LIMIT_MS:
+            return None
+        return [base_ms + offset for offset in offsets], newest
+
+    def _adapt(self, numbers: list[Any]) -> bool:
+        """Negative numbers from their bytes; False: one is too large."""
+        for slot in self._wide:
+            if numbers[slot] >= INTEGER_LIMIT:
+                return False
+        for slot in self._negative:
+            numbers[slot] = -1 - numbers[slot]
+        return True
 
     def _checked(self, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """Booleans from their bytes, floats from integers, and no negative zero."""
@@ -129,6 +139,10 @@ class Shape:
         return tuple(changed)
 
 
+def _getter(slots: Iterable[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    return itemgetter(*slots)
+
+
 class Parts:
     """Walks over a pack and notes constants and numbers."""
 
@@ -137,7 +151,10 @@ class Parts:
         self._at = at
         self._constant_from = at
         self.layout = ">"
-        self.constants: list[bytes] = []
+        self.mask = b""
+        """As long as the rest of the pack: ones where it is constant."""
+        self.constant = b""
+        """The same bytes, zeros in place of the numbers."""
         self.count = 0
         self.boot = self.seq = -1
         self.base: int = -1
@@ -176,13 +193,18 @@ class Parts:
         return self._payload[self._at - 1]
 
     def _constant(self, until: int) -> None:
-        self.constants.append(self._payload[self._constant_from : until])
-        self.layout += f"{until - self._constant_from}s"
+        part = self._payload[self._constant_from : until]
+        self.constant += part
+        self.mask += b"\xff" * len(part)
+        self.layout += f"{len(part)}x"
 
     def _slot(self, code: str) -> int:
         self._constant(self._at)
         self.layout += code
-        self._at += struct.calcsize(f">{code}")
+        number = bytes(struct.calcsize(f">{code}"))
+        self.constant += number
+        self.mask += number
+        self._at += len(number)
         self._constant_from = self._at
         self.count += 1
         return self.count - 1

@@ -38,21 +38,30 @@ class CycleTotal:
         raises the sum, the newest point is written again with the new total (same time: the store replaces it), so the series
         never falls and its end is always the sum.
         """
-        if boot > self.settled_boot:
-            if raw > self.highest.get(boot, -1):
-                self.highest[boot] = raw
-            if len(self.highest) > MAX_OPEN_BOOTS:
-                self._settle()
-        total = self.settled + sum(self.highest.values())
         if time_ms >= self.newest_ms:
-            self.newest_ms, self.newest_total = time_ms, total
-            return [(time_ms, total)]
+            return [(time_ms, self.advance(boot, raw, time_ms))]
+        total = self._raise(boot, raw)
         earlier_boots = self.settled + sum(count for other, count in self.highest.items() if other < boot)
         points = [(time_ms, min(earlier_boots + raw, self.newest_total))]
         if total > self.newest_total:
             self.newest_total = total
             points.append((self.newest_ms, total))
         return points
+
+    def advance(self, boot: int, raw: int, time_ms: int) -> int:
+        """Add a reading that is not older than the newest point, and give the total at its time."""
+        self.newest_ms = time_ms
+        self.newest_total = total = self._raise(boot, raw)
+        return total
+
+    def _raise(self, boot: int, raw: int) -> int:
+        highest = self.highest
+        if boot > self.settled_boot:
+            if raw > highest.get(boot, -1):
+                highest[boot] = raw
+            if len(highest) > MAX_OPEN_BOOTS:
+                self._settle()
+        return self.settled + sum(highest.values())
 
     def _settle(self) -> None:
         while len(self.highest) > MAX_OPEN_BOOTS:

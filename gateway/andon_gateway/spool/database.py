@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 BASE_VERSION: Final = 1  # of schema.sql; a new file gets the upgrades as well, so each table is written down once
 PRIVATE: Final = 0o600
 _ROWS_AT_ONCE: Final = (64, 8, 1)  # few sizes, so that the statements stay prepared
@@ -97,7 +97,8 @@ class CommitLimits:
     """How long and how far a group commit may grow.
 
     Attributes:
-        linger_s: Longest wait for more changes once the last group showed that they come in numbers.
+        linger_s: Longest wait for more changes once the last group showed that they come in numbers. Packs of the fast path come together
+            in one change and have waited before (coap/watch.py).
         most_changes: Weight of the changes in one transaction.
         most_waiting: Weight of the changes in the queue before new ones are turned away.
     """
@@ -193,9 +194,8 @@ class GroupCommit:
             first = self._queue.get()
             group = [] if first is None else [first]
             stopping = first is None or not self._collect(group, busy=busy)
-            weight = sum(work.weight for work in group)
-            self._taken += weight
-            busy = len(group) > 1 or weight > 1
+            self._taken += sum(work.weight for work in group)
+            busy = len(group) > 1  # many packs in one change have been gathered before
             if group:
                 self._commit(group)
             if stopping:

@@ -212,16 +212,19 @@ class TelemetryIntake:
 
     def _count(self, packs: Sequence[Pack], sources: Sequence[Address], news: Sequence[bool], now_ms: int) -> None:
         counts, saw, took = self.counts, self._nodes.saw, self._gate.took
+        readings = taken = 0
         for pack, source, new in zip(packs, sources, news, strict=True):
             if new:
-                counts.packs += 1
-                counts.readings += len(pack.readings)
+                taken += 1
+                columns = pack.columns
+                readings += len(pack.readings if columns is None else columns.times)
                 if pack.rejected:
                     counts.rejected.update(pack.rejected)
-            else:
-                counts.duplicates += 1
             saw(pack.node, source, now_ms)
             took(pack, source, now_ms, new=new)
+        counts.packs += taken
+        counts.readings += readings
+        counts.duplicates += len(packs) - taken
 
     def _not_now(self, pack: Pack, now_ms: int) -> Outcome | None:
         """The answer to a node that has to wait; None for all others."""

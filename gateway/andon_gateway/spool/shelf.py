@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import struct
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -12,10 +13,14 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from andon_gateway.spool.database import write_rows
+from andon_gateway.spool.packed import Layout
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
+
+    from andon_gateway.senml.pack import Form, Pack
+    from andon_gateway.vocabulary import Value
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +28,7 @@ ROW_BYTES: Final = 64
 """Counted for each pack beside its readings: SQLite's row, its node and its numbers."""
 _AT_ONCE: Final = 256
 _LOG_EVERY_S: Final = 60.0
+_MOST_LAYOUTS: Final = 4096
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make a new encoder for each pack
 
 
@@ -32,7 +38,9 @@ def _format(count: int) -> str:
     return "[" + ",".join(['["%s",%d,%r]'] * count) + "]"
 
 
-_SIZE: Final = f"length(CAST(readings AS BLOB)) + {ROW_BYTES}"
+_SIZE: Final = f"length(CAST(readings AS BLOB)) + coalesce(length(numbers), 0) + {ROW_BYTES}"
+_LENGTH: Final = "json_array_length(readings) - (numbers IS NOT NULL)"  # see packed.py
+_COLUMNS: Final = "node, boot, arrival_ms, readings, replaces, numbers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,7 @@ class Shelf:
         self._logged_s = -_LOG_EVERY_S
         self._pending: dict[str, list[tuple[object, ...]]] = {"spool": [], "quarantine": []}
         self._pending_bytes = 0
+        self._layouts: dict[Form, Layout] = {}
         self.counts: dict[str, int] = {}
         self.claimed: frozenset[int] = frozenset()
 
@@ -89,8 +98,29 @@ class Shelf:
     ) -> None:
         """Put down the readings of one pack; `plain`: all values are numbers."""
         text = _format(len(rows)) % tuple(chain.from_iterable(rows)) if plain else _encode(rows)
-        size = len(text) + ROW_BYTES  # ASCII: json escapes the rest
-        row = (node, boot, arrival_ms, text, replaces)
+        self._put(connection, node, (node, boot, arrival_ms, text, replaces, None), len(text))
+
+    def add_columns(self, connection: sqlite3.Connection, pack: Pack, arrival_ms: int, values: Sequence[Value]) -> None:
+        """Put down a pack that has columns, is all numbers and replaces no point; its values are given, totals among them."""
+        assert pack.columns is not None  # noqa: S101 -- the caller has looked
+        form, times, _, _ = pack.columns
+        layout = self._layouts.get(form)
+        if layout is None:
+            if len(self._layouts) >= _MOST_LAYOUTS:
+                self._layouts.clear()
+            layout = self._layouts[form] = Layout(form.names, values)
+        text = layout.text
+        try:
+            numbers = layout.pack(*times, *values)
+        except struct.error:  # a total beyond 64 bits
+            rows = list(zip(form.names, times, values, strict=True))
+            self.add(connection, pack.node, pack.boot, arrival_ms, rows, replaces=False)
+            return
+        row = (pack.node, pack.boot, arrival_ms, text, False, numbers)
+        self._put(connection, pack.node, row, len(text) + len(numbers))
+
+    def _put(self, connection: sqlite3.Connection, node: str, row: tuple[object, ...], length: int) -> None:
+        size = length + ROW_BYTES  # ASCII: json escapes the rest
         if self._waits(connection, node):
             stock = self._quarantine.setdefault(node, _Stock())
             stock.packs += 1
@@ -106,7 +136,7 @@ class Shelf:
         self._pending_bytes = 0
         for table, rows in self._pending.items():
             if rows:
-                write_rows(connection, f"INSERT INTO {table} (node, boot, arrival_ms, readings, replaces) VALUES", rows)
+                write_rows(connection, f"INSERT INTO {table} ({_COLUMNS}) VALUES", rows)
                 rows.clear()
 
     def remove(self, connection: sqlite3.Connection, ids: Sequence[int]) -> None:
@@ -128,7 +158,7 @@ class Shelf:
         tally = self._load(connection)
         cursor, dropped, readings = 0, 0, 0
         while tally["spool_bytes"] > self._limits.quota_bytes:
-            query = f"SELECT id, {_SIZE}, json_array_length(readings) FROM spool WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 -- constant
+            query = f"SELECT id, {_SIZE}, {_LENGTH} FROM spool WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 -- constant
             found = connection.execute(query, (cursor, _AT_ONCE)).fetchall()
             if not found:
                 break
@@ -172,8 +202,7 @@ class Shelf:
         self._strict = True
         for node in self._known & set(self._quarantine):
             connection.execute(
-                "INSERT INTO spool (node, boot, arrival_ms, readings, replaces)"
-                " SELECT node, boot, arrival_ms, readings, replaces FROM quarantine WHERE node = ? ORDER BY id",
+                f"INSERT INTO spool ({_COLUMNS}) SELECT {_COLUMNS} FROM quarantine WHERE node = ? ORDER BY id",  # noqa: S608 -- constants
                 (node,),
             )
             connection.execute("DELETE FROM quarantine WHERE node = ?", (node,))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from andon_gateway.spool.aggregator import Aggregator
 from andon_gateway.spool.dead_letters import DeadLetter, keep
+from andon_gateway.spool.packed import unpack
 from andon_gateway.spool.shelf import Shelf, SpoolLimits
 from andon_gateway.spool.taken import Taken
 from andon_gateway.vocabulary import QUANTITIES
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from andon_gateway.errors import StorageUnavailable
-    from andon_gateway.senml.pack import Pack
+    from andon_gateway.senml.pack import Columns, Pack
     from andon_gateway.spool.database import Done, GroupCommit
     from andon_gateway.spool.taken import Count
+    from andon_gateway.vocabulary import Value
 
 __all__ = ["DeadLetter", "Spool", "SpoolLimits", "SpooledPack", "read_after"]
 
@@ -100,6 +102,14 @@ class Spool:
             return False
         self._latest_ms = arrival_ms
         counts: list[Count] = []
+        observed = None if self._observe is None else self._observe(connection, pack, arrival_ms)
+        columns = pack.columns
+        if columns is not None and not observed and pack.counted is not None and not self._aggregator.active:
+            values = self._values(connection, pack, columns, counts)
+            if values is not None:
+                self._taken.note(pack, counts)
+                self._shelf.add_columns(connection, pack, arrival_ms, values)
+                return True
         if pack.counted is not None and not self._aggregator.active:
             rows, replaces = self._numbers(connection, pack, pack.counted, counts)
             numbers = len(rows)
@@ -107,8 +117,8 @@ class Spool:
             rows, replaces = self._any(connection, pack, arrival_ms, counts)
             numbers = 0
         self._taken.note(pack, counts)
-        if self._observe is not None:
-            rows += self._observe(connection, pack, arrival_ms)
+        if observed:
+            rows += observed
         if rows:
             self._shelf.add(
                 connection, pack.node, pack.boot, arrival_ms, rows, replaces=replaces, plain=numbers == len(rows)
@@ -136,6 +146,29 @@ class Spool:
             ):
                 rows.append(reading)
         return rows, replaces
+
+    def _values(
+        self, connection: sqlite3.Connection, pack: Pack, columns: Columns, counts: list[Count]
+    ) -> Sequence[Value] | None:
+        """The values of a pack of numbers with totals in place of counts, if each makes one new point; None: nothing was changed."""
+        form, times, values, _ = columns
+        if not form.counted:
+            return values
+        if not form.distinct:
+            return None
+        total_of, node, names, boot = self._taken.total, pack.node, form.names, pack.boot
+        totals = []
+        for place in form.counted:
+            total = total_of(connection, (node, names[place]))
+            if times[place] <= total.newest_ms:
+                return None
+            totals.append(total)
+        changed = [*values]
+        for place, total in zip(form.counted, totals, strict=True):
+            raw, time_ms = int(values[place]), times[place]
+            changed[place] = total.advance(boot, raw, time_ms)
+            counts.append((names[place], raw, time_ms))
+        return changed
 
     def _numbers(
         self, connection: sqlite3.Connection, pack: Pack, counted: Sequence[int], counts: list[Count]
@@ -265,11 +298,12 @@ def read_after(
         originals: Only packs that replace no point of an earlier one.
     """
     only = " AND replaces = 0" if originals else ""
-    query = f"SELECT id, node, boot, arrival_ms, readings FROM spool WHERE id > ?{only} ORDER BY id LIMIT ?"  # noqa: S608 -- constants
+    query = f"SELECT id, node, boot, arrival_ms, readings, numbers FROM spool WHERE id > ?{only} ORDER BY id LIMIT ?"  # noqa: S608 -- constants
     packs: list[SpooledPack] = []
     points = 0
     for row in reader.execute(query, (cursor, most)):
-        pack = SpooledPack(row[0], row[1], row[2], row[3], json.loads(row[4]))
+        readings = json.loads(row[4]) if row[5] is None else unpack(row[4], row[5])
+        pack = SpooledPack(row[0], row[1], row[2], row[3], readings)
         points += len(pack.readings)
         if packs and most_points is not None and points > most_points:
             break

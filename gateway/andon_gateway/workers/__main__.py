@@ -1,4 +1,4 @@
-"""`python -m andon_gateway.workers UDP CHANNEL PARENT LEVEL`: started by the gateway only, with two open file descriptors."""
+"""`python -m andon_gateway.workers UDP CHANNEL PARENT LEVEL GATHER_S`: started by the gateway only, with two open file descriptors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from andon_gateway.operations import log
 from andon_gateway.workers.process import die_with, work
 
 if __name__ == "__main__":
-    udp, channel, parent, level = sys.argv[1:]
+    udp, channel, parent, level, gather_s = sys.argv[1:]
     die_with(int(parent))
     log.configure(level)
-    asyncio.run(work(socket.socket(fileno=int(udp)), socket.socket(fileno=int(channel))))
+    asyncio.run(work(socket.socket(fileno=int(udp)), socket.socket(fileno=int(channel)), float(gather_s)))

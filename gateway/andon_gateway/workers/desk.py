@@ -14,7 +14,7 @@ from andon_gateway.security.oscore import ReplayError
 from andon_gateway.spool import intake
 from andon_gateway.spool.intake import Outcome
 from andon_gateway.workers import frames
-from andon_gateway.workers.crossing import unpack
+from andon_gateway.workers.crossing import Unpacker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,6 +54,7 @@ class Desk:
         self._office = office
         self._ready = ready
         self._addresses: dict[tuple[str, int], Address] = {}
+        self._unpacker = Unpacker()
         self._told = Bucket(TOLD_PER_S, TOLD_AT_ONCE)
         self.frames = frames.Frames(self._received, lambda _free: None, lost)
         self.messages = 0
@@ -155,7 +156,7 @@ class Desk:
         if isinstance(found, str):
             self._office.intake.undecodable(found, source, identity)
             return frames.OWN
-        admitted = self._office.intake.admit(unpack(found), now_ms, identity)
+        admitted = self._office.intake.admit(self._unpacker.unpack(found), now_ms, identity)
         return _told(admitted) if isinstance(admitted, Outcome) else admitted
 
     def _address(self, host: str, port: int) -> Address:

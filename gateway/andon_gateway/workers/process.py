@@ -33,8 +33,8 @@ _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 class WorkerSocket(CoapSocket):
     """The socket of a worker, whose separate responses the gateway sends: they have to be repeated until acknowledged."""
 
-    def __init__(self, inside: Inside, fast: WorkerPath, tell: frames.Frames) -> None:
-        super().__init__(inside, fast)
+    def __init__(self, inside: Inside, fast: WorkerPath, gather_s: float, tell: frames.Frames) -> None:
+        super().__init__(inside, fast, gather_s)
         self._tell = tell
 
     def send_separately(
@@ -49,10 +49,12 @@ class Worker:
 
     Args:
         udp: The socket to read.
+        gather_s: How long datagrams that come in numbers may wait for each other.
     """
 
-    def __init__(self, udp: socket.socket) -> None:
+    def __init__(self, udp: socket.socket, gather_s: float) -> None:
         self._udp = udp
+        self._gather_s = gather_s
         self._loop = asyncio.get_running_loop()
         self.ended = asyncio.Event()
         self.frames = frames.Frames(self._received, self._flow, self.ended.set)
@@ -83,7 +85,7 @@ class Worker:
         """Read from now on, once the keys are here."""
         if self._socket is None:
             inside = Inside(self._udp, self._leave, self._error, self._no_aiocoap, self._ids.take, self._no_aiocoap)
-            self._socket = WorkerSocket(inside, self._path, self.frames)
+            self._socket = WorkerSocket(inside, self._path, self._gather_s, self.frames)
             self.frames.send((frames.READY,))
             self._loop.call_later(COUNTS_EVERY_S, self._tell_regularly)
 
@@ -127,12 +129,13 @@ class Worker:
         self.frames.close()
 
 
-async def work(udp: socket.socket, channel: socket.socket) -> None:
+async def work(udp: socket.socket, channel: socket.socket, gather_s: float) -> None:
     """Work until the gateway says stop, or is gone.
 
     Args:
         udp: Bound; read, and answered from, by this process alone, while the gateway sends on it as well.
         channel: The stream to the gateway.
+        gather_s: How long datagrams that come in numbers may wait for each other.
     """
     loop = asyncio.get_running_loop()
     for number in (
@@ -141,7 +144,7 @@ async def work(udp: socket.socket, channel: socket.socket) -> None:
     ):  # sent to all processes of a service or a terminal; the gateway drains
         loop.add_signal_handler(number, lambda: None)
     udp.setblocking(False)
-    worker = Worker(udp)
+    worker = Worker(udp, gather_s)
     await loop.create_unix_connection(lambda: worker.frames, sock=channel)
     gc.collect()
     gc.freeze()

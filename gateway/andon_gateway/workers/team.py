@@ -39,9 +39,11 @@ class Team:
     Args:
         sockets: One for each worker, all of the same port. They stay open here, so that what comes while a worker is started again waits.
         log_level: For the workers' own lines.
+        gather_s: How long datagrams that come in numbers may wait for each other.
     """
 
-    def __init__(self, sockets: Sequence[socket.socket], log_level: str) -> None:
+    def __init__(self, sockets: Sequence[socket.socket], log_level: str, gather_s: float) -> None:
+        self._gather_s = gather_s
         self._sockets = sockets
         self._office: Office | None = None
         self._log_level = log_level
@@ -151,7 +153,7 @@ class Team:
     async def _spawn(self, *descriptors: int) -> asyncio.subprocess.Process:
         secrets = {TOKEN_VARIABLE, INFLUX_TOKEN_VARIABLE}
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "andon_gateway.workers", *map(str, descriptors), str(os.getpid()), self._log_level,
+            sys.executable, "-m", "andon_gateway.workers", *map(str, descriptors), str(os.getpid()), self._log_level, str(self._gather_s),
             pass_fds=descriptors, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
             env={name: value for name, value in os.environ.items() if name not in secrets},
         )  # fmt: skip

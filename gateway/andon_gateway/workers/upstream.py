@@ -10,7 +10,7 @@ from andon_gateway.security.oscore import Credential, SecurityContext
 from andon_gateway.spool import intake
 from andon_gateway.spool.intake import Answer, Outcome, PackDecoder, Undecodable
 from andon_gateway.workers import frames
-from andon_gateway.workers.crossing import pack_up
+from andon_gateway.workers.crossing import Packer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -102,6 +102,7 @@ class Upstream:
         self._send = send
         self._keys = keys
         self._decoder = PackDecoder()
+        self._packer = Packer()
         self._number = 0
         self._waiting: dict[int, tuple[Sequence[Pack | Undecodable], Callable[[list[Outcome]], None]]] = {}
 
@@ -127,7 +128,7 @@ class Upstream:
         """Hand over what `examine` gave; `done` may be told `REPLAYED` and `LOST`."""
         items = [
             (
-                found.reason if isinstance(found, Undecodable) else pack_up(found),
+                found.reason if isinstance(found, Undecodable) else self._packer.pack_up(found),
                 source.host,
                 source.port,
                 *(proof or (None, None)),
