@@ -65,10 +65,10 @@ soak: $(VENV)/.run ## simulated days of power cuts, outages and loss against the
 	@$(BIN)/andon soak $(call given,NODES,--nodes) $(call given,HOURS,--hours) $(call given,SEED,--seed) $(if $(JSON),--json)
 
 .PHONY: chaos
-chaos: $(VENV)/.run ## kill -9 of the gateway under load, loss and cuts (KILLS= NODES= BOARDS= LOSS= SEED= STORE= OSCORE=0 JSON=1)
+chaos: $(VENV)/.run ## kill -9 of the gateway under load, loss and cuts (KILLS= NODES= BOARDS= LOSS= SEED= STORE= WORKERS= OSCORE=0 JSON=1)
 	@$(BIN)/andon chaos $(call given,KILLS,--kills) $(call given,NODES,--nodes) $(call given,BOARDS,--boards) \
 	  $(call given,LOSS,--loss) $(call given,SEED,--seed) $(call given,STORE,--store) \
-	  $(if $(filter 0 no off,$(OSCORE)),--no-oscore) $(if $(JSON),--json)
+	  $(call given,WORKERS,--workers) $(if $(filter 0 no off,$(OSCORE)),--no-oscore) $(if $(JSON),--json)
 
 # --- measure it -------------------------------------------------------------------------------------------------------
 

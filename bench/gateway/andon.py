@@ -31,6 +31,7 @@ drain_s = 2
 [coap]
 bind = "127.0.0.1"
 port = 0
+workers = {workers}
 allow_unprotected = "*"
 
 [http]
@@ -107,7 +108,9 @@ def wait_until(condition: Callable[[], bool], what: str, limit_s: float = WAIT_L
 
 
 @contextmanager
-def run_gateway(folder: Path, core: int, cloud_url: str, toml: str = UNLIMITED) -> Iterator[AndonGateway]:
+def run_gateway(
+    folder: Path, core: int, cloud_url: str, toml: str = UNLIMITED, workers: int = 1
+) -> Iterator[AndonGateway]:
     """`andon-gateway run` in a folder.
 
     Args:
@@ -115,9 +118,10 @@ def run_gateway(folder: Path, core: int, cloud_url: str, toml: str = UNLIMITED) 
         core: The gateway's.
         cloud_url: Where it forwards to.
         toml: The rest of the configuration.
+        workers: Processes that receive telemetry.
     """
     config, log = folder / "gateway.toml", folder / "gateway.log"
-    config.write_text(TOML.format(gateway=GATEWAY, folder=folder, cloud=cloud_url) + toml)
+    config.write_text(TOML.format(gateway=GATEWAY, folder=folder, cloud=cloud_url, workers=workers) + toml)
     command = [sys.executable, "-m", "andon_gateway", "run", "--config", str(config)]
     with ServerProcess("andon-gateway", command, core, log, {"ANDON_GATEWAY_TOKEN": TOKEN}) as process:
         yield AndonGateway(process, cloud_url, log)
@@ -130,6 +134,7 @@ def run_with_stand_in(
     nodes: Sequence[str],
     keys: Mapping[str, Mapping[str, str]] | None = None,
     toml: str = UNLIMITED,
+    workers: int = 1,
 ) -> Iterator[AndonGateway]:
     """The gateway in front of the stand-in cloud, which runs beside the generator; `nodes` are mounted.
 
@@ -143,6 +148,6 @@ def run_with_stand_in(
     with contextlib.ExitStack() as stack:
         cloud = stack.enter_context(ServerProcess("stand-in cloud", command, cores[0], folder / "cloud.log"))
         url = f"http://{cloud.ready()['http']}"
-        gateway = stack.enter_context(run_gateway(folder, cores[1], url, toml))
+        gateway = stack.enter_context(run_gateway(folder, cores[1], url, toml, workers))
         gateway.wait_for("nodes_with_keys", len(keys or {}))
         yield gateway

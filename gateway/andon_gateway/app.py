@@ -55,6 +55,10 @@ from andon_gateway.updates.procedure import FirmwareProcedure
 from andon_gateway.uplink.assets import AssetTable
 from andon_gateway.uplink.influx import InfluxWriter
 from andon_gateway.uplink.uplink import Uplink, UplinkPauses
+from andon_gateway.workers.desk import Office
+from andon_gateway.workers.metrics import WorkersCollector
+from andon_gateway.workers.sockets import beside, open_shared
+from andon_gateway.workers.team import Team
 
 if TYPE_CHECKING:
     import socket
@@ -104,6 +108,7 @@ class Gateway:
     http_client: httpx.AsyncClient
     coap: CoapEndpoint
     fast_counts: FastCounts
+    team: Team | None
     lines: list[SerialLine]
     http: HttpServer
     http_port: int
@@ -136,7 +141,11 @@ class Gateway:
         site = build_site(self.intake, self.nodes, self.access, self.settings.gateway.state_dir)
         self.coap.serve(ProtectedSite(site, self.keys))
         if self.settings.coap.fast_path:
-            self.coap.hasten(self.intake, self.keys, self.fast_counts, self.settings.spool.commit_ms / 1000)
+            gather_s = self.settings.spool.commit_ms / 1000
+            reader = self.coap.hasten(self.intake, self.keys, self.fast_counts, gather_s)
+            if self.team is not None and reader is not None:
+                reader.pause()  # the workers read
+                await self.team.start(Office(self.intake, self.keys, reader, self.fast_counts))
         tasks += [asyncio.create_task(line.run(), name=f"serial {line.path}") for line in self.lines]
         await self.http.start()
         print(f"ready coap={_pair(self.settings.coap.bind, self.coap.port)} "  # noqa: T201 -- supervisors read this line
@@ -188,6 +197,8 @@ class Gateway:
         # An empty change passes only after everything before it: the packs under way are durable and answered.
         with contextlib.suppress(GatewayError):
             await asyncio.wrap_future(self.database.run(lambda _connection: None))
+        if self.team is not None:
+            await self.team.stop()
         await asyncio.to_thread(self.uplink.drain_and_stop, self.settings.gateway.drain_s)
         if not self.uplink.alive:
             self.writer.close()  # otherwise a write still hangs; it ends with the process
@@ -222,6 +233,8 @@ async def build(settings: Settings, config: Path, token: str, influx_token: str)
 
 async def _bind_coap(settings: Settings, config: Path) -> CoapEndpoint:
     try:
+        if settings.coap.workers > 1:
+            return await open_shared(settings.coap.bind, settings.coap.port)
         return await CoapEndpoint.open(settings.coap.bind, settings.coap.port)
     except OSError as error:
         where = _pair(settings.coap.bind, settings.coap.port)
@@ -280,24 +293,27 @@ def _wire(
     address = local_address(settings.coap.bind, coap.port)
     lines = [SerialLine(item.port, item.baud, address) for item in settings.serial]
 
+    team = _team(settings, coap)
+
     def health() -> Health:
-        return {"storage": database.healthy, "uplink_thread": uplink.alive, "command_stream": channel.connected}
+        own = {"storage": database.healthy, "uplink_thread": uplink.alive, "command_stream": channel.connected}
+        return own | ({} if team is None else {"workers": team.complete})
 
     def numbers() -> dict[str, int]:
         names = ("dropped_packs", "dropped_readings", "dropped_unknown_packs")
         return {f"spool_{name}": spool.counts.get(name, 0) for name in names}
 
     collector = GatewayCollector(database, intake.counts, uplink.counts, runner, keys, spool.counts, gate)
-    registry = build_registry(collector)
-    registry.register(SerialCollector(lines))
-    registry.register(RulesCollector(rules))
     fast_counts = FastCounts()
-    registry.register(DatagramCollector(fast_counts))
+    more = [] if team is None else [WorkersCollector(team)]
+    registry = build_registry(
+        collector, SerialCollector(lines), RulesCollector(rules), DatagramCollector(fast_counts), *more
+    )
     http = HttpServer(build_http(registry, health, numbers), listener)
     port = int(listener.getsockname()[1])
     return Gateway(
         settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, takers, orders.firmware, reports,
-        orders.deliveries, assets, spool, gate, rules, pull, client, coap, fast_counts, lines, http, port,
+        orders.deliveries, assets, spool, gate, rules, pull, client, coap, fast_counts, team, lines, http, port,
     )  # fmt: skip
 
 
@@ -326,6 +342,12 @@ def _orders(
         OrderRunner(configuration_store, documents, nodes, now_ms, configurations_told.wake),
         [updates_told, configurations_told],
     )
+
+
+def _team(settings: Settings, coap: CoapEndpoint) -> Team | None:
+    if settings.coap.workers == 1:
+        return None
+    return Team(beside(coap.socket, settings.coap.workers), settings.gateway.log_level, settings.spool.commit_ms / 1000)
 
 
 def _pauses(settings: Settings) -> UplinkPauses:

@@ -91,6 +91,8 @@ def explain(settings: Settings) -> str:
             if not open_to
             else f"unprotected allowed: {open_to if open_to == '*' else ', '.join(open_to)}"
         ),
+        f"workers      {settings.coap.workers}"
+        + (" processes receive telemetry" if settings.coap.workers > 1 else ": the gateway itself receives telemetry"),
         *(f"wired        {line.port} at {line.baud} baud" for line in settings.serial),
         f"telemetry    {store.url}, org {store.org}, bucket {store.bucket}, "
         + (f"at most {rate:g} points/s" if rate else "no limit of rate"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path  # noqa: TC003 -- pydantic needs the class when it builds the models
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from andon_gateway.errors import SettingsError
 from andon_gateway.spool.windows import aggregated_names
@@ -15,6 +15,7 @@ from andon_gateway.vocabulary import is_node_id
 
 DATABASE_NAME: Final = "gateway.sqlite3"
 TOKEN_VARIABLE: Final = "ANDON_GATEWAY_TOKEN"  # noqa: S105 -- the variable's name, not a token
+MOST_WORKERS: Final = 16
 INFLUX_TOKEN_VARIABLE: Final = "ANDON_INFLUXDB_TOKEN"  # noqa: S105 -- same
 
 
@@ -51,6 +52,14 @@ class CoapSection(_Section):
     """Nodes that may speak without OSCORE; `*`: every node that has no keys."""
     fast_path: bool = True
     """Whether telemetry is handled without aiocoap; the answers are the same."""
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = 1
+    """Processes that receive telemetry on the same port; 1: the gateway itself, without any other."""
+
+    @model_validator(mode="after")
+    def _workers_need_the_fast_path(self) -> Self:
+        if self.workers > 1 and not self.fast_path:
+            raise ValueError("workers above 1 need fast_path = true")
+        return self
 
 
 class SerialSection(_Section):

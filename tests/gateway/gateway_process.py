@@ -23,7 +23,14 @@ class GatewayProcess:
     """One gateway; all its starts are on the same ports."""
 
     def __init__(
-        self, folder: Path, cloud_url: str, extra: str = "", *, unprotected: str | None = "*", fast_path: bool = True
+        self,
+        folder: Path,
+        cloud_url: str,
+        extra: str = "",
+        *,
+        unprotected: str | None = "*",
+        fast_path: bool = True,
+        workers: int = 1,
     ) -> None:
         self.state_dir = folder / "state"
         self.config = folder / "gateway.toml"
@@ -35,6 +42,7 @@ class GatewayProcess:
             else f"allow_unprotected = {unprotected if unprotected[0] == '[' else json.dumps(unprotected)}\n"
         )
         self._fast_path = "" if fast_path else "fast_path = false\n"
+        self._workers = "" if workers == 1 else f"workers = {workers}\n"
         # Ports that nobody else is given while the gateway is dead.
         self.coap_port = lasting_port()
         self.http_port = lasting_port()
@@ -53,7 +61,7 @@ class GatewayProcess:
     def start(self) -> GatewayProcess:
         self.config.write_text(
             f'[gateway]\nid = "{GATEWAY}"\nstate_dir = "{self.state_dir}"\ndrain_s = 30\n'
-            f'[coap]\nbind = "127.0.0.1"\nport = {self.coap_port}\n{self._unprotected}{self._fast_path}[http]\nport = {self.http_port}\n'
+            f'[coap]\nbind = "127.0.0.1"\nport = {self.coap_port}\n{self._unprotected}{self._fast_path}{self._workers}[http]\nport = {self.http_port}\n'
             f'[cloud]\nurl = "{self._cloud_url}"\n[uplink]\nretry_first_s = 0.05\nretry_most_s = 0.2\n'
             f"refused_s = 0.3\n{self._extra}"
         )

@@ -57,6 +57,8 @@ def test_a_good_file_is_called_good(
         (GOOD.replace("http:", "ftp:"), "cloud.url"),
         (GOOD + "[coap]\nport = 70000\n", "coap.port"),
         (GOOD + "[coap]\nprot = 5683\n", "coap.prot: is no known key"),
+        (GOOD + "[coap]\nworkers = 0\n", "coap.workers"),
+        (GOOD + "[coap]\nworkers = 2\nfast_path = false\n", "coap: Value error, workers above 1 need fast_path"),
         (GOOD + "[spool]\ncommit_ms = 'fast'\n", "spool.commit_ms"),
         (GOOD + "[[", "not TOML"),
         (GOOD + 'token_file = "missing"\n', "cloud.token_file"),

@@ -200,6 +200,9 @@ def chaos(  # noqa: PLR0913  one parameter per option is how Typer reads them
         Store, typer.Option(help="The database that is cut off: the cloud's own, or an InfluxDB 2 behind it.")
     ] = Store.EMBEDDED,
     oscore: Annotated[bool, typer.Option(help="Whether the nodes have keys.")] = True,
+    workers: Annotated[
+        int, typer.Option(min=1, max=16, help="Processes of the gateway that receive telemetry; 1: itself.")
+    ] = 1,
     as_json: AsJson = False,
     keep: Keep = False,
 ) -> None:
@@ -207,7 +210,7 @@ def chaos(  # noqa: PLR0913  one parameter per option is how Typer reads them
 
     The exit status is 0 only if no acknowledged reading is lost, none is counted twice and no total falls, else 1.
     """
-    options = ChaosOptions(kills, nodes, boards, loss / 100, seed, store.value, oscore)
+    options = ChaosOptions(kills, nodes, boards, loss / 100, seed, store.value, oscore, workers)
     console = Console(stderr=as_json)
     summary = _run(run_chaos(options, console, keep=keep))
     console.print(summary.table())

@@ -52,7 +52,7 @@ class FactoryPlan:
     node's configuration, `world_step_s` is the world's step, `patience` by how much slower than usual processes may be before
     they count as broken. Without `keys` the nodes speak openly and the gateway allows it. With `gates` there is a TCP proxy
     between gateway and cloud, and between cloud and InfluxDB. `site_key` is the public key that cloud and nodes check bundles with, 64 hexadecimal digits.
-    `coap_bind` is the address that the gateway listens on for nodes outside this machine.
+    `coap_bind` is the address that the gateway listens on for nodes outside this machine, `workers` how many of its processes receive telemetry.
     """
 
     nodes: int = 6
@@ -73,6 +73,7 @@ class FactoryPlan:
     gates: bool = False
     site_key: str | None = None
     coap_bind: str = LOOPBACK
+    workers: int = 1
 
     @property
     def places(self) -> list[Place]:

@@ -163,6 +163,7 @@ state_dir = "{self.state_folder.as_posix()}"
 [coap]
 bind = "{self._plan.coap_bind}"
 port = {self._port("coap", self._plan.coap_port)}
+workers = {self._plan.workers}
 {unprotected}
 [http]
 bind = "{LOOPBACK}"

@@ -25,9 +25,12 @@ from andon_gateway.errors import GatewayError
 from andon_gateway.nodes.table import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from andon_gateway.coap.fast_path import Ancillary, FastPath, SocketAddress
+
+    Datagram = tuple[bytes, Ancillary, int, SocketAddress]
+    """As from recvmsg."""
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +138,28 @@ class CoapSocket:
         self._watch.stop()
         self._poll.close()
 
+    def pause(self) -> None:
+        """Leave what comes in the kernel's buffer, or to another process that reads the same socket."""
+        self._watch.stop()
+
+    def resume(self) -> None:
+        """Read again."""
+        self._watch.stop()
+        self._watch.start()
+
+    def feed(self, datagrams: Iterable[Datagram], now_ms: int) -> None:
+        """Handle what another process has read for us at `now_ms`, as if it had come in here."""
+        self._fast.begin(now_ms)
+        for data, ancillary, flags, address in datagrams:
+            if not self._taken(data, ancillary, address):
+                self._leave(data, ancillary, flags, address)
+        self._fast.end(time.monotonic())
+
+    def feed_errors(self, reports: Iterable[Datagram]) -> None:
+        """The same for what another process has found in the socket's error queue."""
+        for report in reports:
+            self._report(*report)
+
     def send(self, message: bytes, ancillary: Ancillary, address: SocketAddress) -> None:
         """Send from the address that the request came to; what the kernel does not take is lost, and asked for again."""
         try:
@@ -223,7 +248,10 @@ class CoapSocket:
                 data, ancillary, flags, address = self._socket.recvmsg(_DATAGRAM_BYTES, 1024, _MSG_ERRQUEUE)
             except OSError:
                 return
-            try:
-                self._inside.error(data, ancillary, flags, address)
-            except Exception as error:  # noqa: BLE001 -- a report about a lost message is not worth more than a line
-                log.debug("an ICMP error about %s cannot be handled: %r", address[:2], error)
+            self._report(data, ancillary, flags, address)
+
+    def _report(self, data: bytes, ancillary: Any, flags: int, address: SocketAddress) -> None:
+        try:
+            self._inside.error(data, ancillary, flags, address)
+        except Exception as error:  # noqa: BLE001 -- a report about a lost message is not worth more than a line
+            log.debug("an ICMP error about %s cannot be handled: %r", address[:2], error)

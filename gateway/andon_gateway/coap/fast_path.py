@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from andon_gateway.coap.bucket import Bucket
 from andon_gateway.coap.recent import ELSEWHERE, MOST_PEERS, UNDER_WAY, RecentRequests
@@ -32,13 +32,11 @@ from andon_gateway.security.oscore import OscoreError, UnknownContextError, deco
 from andon_gateway.spool.intake import Outcome
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Sequence
 
     from andon_gateway.nodes.table import Address
     from andon_gateway.security.oscore import Binding, SecurityContext
-    from andon_gateway.security.oscore_keys import KeyRing
-    from andon_gateway.senml.pack import Pack
-    from andon_gateway.spool.intake import TelemetryIntake
 
 EMPTY_ACK_DELAY_S: Final = 0.1
 """A confirmable request whose answer takes longer is acknowledged first (RFC 7252 5.2.2); aiocoap waits as long."""
@@ -89,6 +87,40 @@ class FastCounts:
     shed: int = 0
 
 
+class Intake(Protocol):
+    """Where packs go: `TelemetryIntake`, or what stands for it in a worker process."""
+
+    def examine(
+        self, payload: bytes, content_format: int | None, source: Address, now_ms: int, identity: str | None
+    ) -> object:
+        """An `Outcome`, which is the answer, or something to keep."""
+
+    def keep(
+        self, packs: Sequence[Any], sources: Sequence[Address], now_ms: int, done: Callable[[list[Outcome]], None]
+    ) -> None:
+        """Keep what `examine` gave, then call `done` with an answer for each."""
+
+
+class Heard(Protocol):
+    """Whom we have heard with keys that are not here."""
+
+    def heard(self, kid: bytes, address: Address, now_ms: int) -> None:
+        """One more message."""
+
+
+class Keys(Protocol):
+    """Whose messages can be read: `KeyRing`, or what stands for it in a worker process."""
+
+    refused: Counter[str]
+
+    @property
+    def strangers(self) -> Heard:
+        """For those that cannot."""
+
+    def of_kid(self, kid: bytes) -> SecurityContext | None:
+        """The context that a request's kid names."""
+
+
 class _Exchange:
     """A request that waits for its answer."""
 
@@ -118,8 +150,8 @@ class FastPath:
 
     def __init__(
         self,
-        intake: TelemetryIntake,
-        keys: KeyRing,
+        intake: Intake,
+        keys: Keys,
         source: Callable[[SocketAddress], Address],
         later: Callable[[float, Callable[[], None]], object],
         counts: FastCounts,
@@ -134,7 +166,7 @@ class FastPath:
         self._recent = RecentRequests()
         self._now_ms = 0
         self._now_s = 0.0
-        self._packs: list[Pack] = []
+        self._packs: list[Any] = []  # what the intake wants to keep
         self._sources: list[Address] = []
         self._exchanges: list[_Exchange] = []
         self._unacknowledged: deque[tuple[float, list[_Exchange]]] = deque()
@@ -212,6 +244,9 @@ class FastPath:
         self._unacknowledged.append((now_s + EMPTY_ACK_DELAY_S, exchanges))
         if len(self._unacknowledged) == 1:
             self._later(EMPTY_ACK_DELAY_S, self._acknowledge)
+        self._keep(packs, sources, exchanges)
+
+    def _keep(self, packs: Sequence[Any], sources: Sequence[Address], exchanges: Sequence[_Exchange]) -> None:
         self._intake.keep(packs, sources, self._now_ms, lambda outcomes: self._answer_all(exchanges, outcomes))
 
     def _meet(self, address: SocketAddress) -> tuple[int, Address]:
@@ -257,9 +292,7 @@ class FastPath:
             plaintext, binding = context.open_request(option, ciphertext)
         except OscoreError as refused:
             self.counts.fast += 1
-            self._keys.refused[type(refused).__name__] += 1
-            if exchange.head[0] >> 4 & 3 == CON:
-                self._answer(exchange, refused.code, tail(str(refused), 0))
+            self._refuse(exchange, refused, option, source)
             return True
         found = telemetry(plaintext, 1) if plaintext[0] == POST else None
         if found is None:
@@ -268,6 +301,11 @@ class FastPath:
         exchange.context, exchange.binding = context, binding
         self._examine(exchange, *found, source)
         return True
+
+    def _refuse(self, exchange: _Exchange, refused: OscoreError, option: bytes, source: Address) -> None:  # noqa: ARG002 -- workers/path.py needs all
+        self._keys.refused[type(refused).__name__] += 1
+        if exchange.head[0] >> 4 & 3 == CON:
+            self._answer(exchange, refused.code, tail(str(refused), 0))
 
     def _answer_all(self, exchanges: Sequence[_Exchange], outcomes: Sequence[Outcome]) -> None:
         last: Outcome | None = None

@@ -18,6 +18,8 @@ from andon_gateway.coap.repairs import keep_own_ids_apart
 from andon_gateway.security.oscore_client import ask_protected
 
 if TYPE_CHECKING:
+    import socket
+
     from aiocoap import resource
 
     from andon_gateway.coap.fast_path import FastCounts
@@ -48,14 +50,19 @@ class CoapEndpoint:
         self._access = access
 
     @classmethod
-    async def open(cls, bind: str, port: int) -> CoapEndpoint:
+    async def open(cls, bind: str, port: int, *, shared: bool = False) -> CoapEndpoint:
         """Bind the socket; `serve` makes the resources available.
+
+        Args:
+            bind: Address.
+            port: 0: any free one.
+            shared: Whether our worker processes may bind the same port (workers/sockets.py, which looks first whether it is free).
 
         Raises:
             OSError: The address is in use or not ours.
         """
         # aiocoap shares its port by default, which would let two gateways steal each other's packets unnoticed.
-        os.environ["AIOCOAP_REUSE_PORT"] = "0"
+        os.environ["AIOCOAP_REUSE_PORT"] = "1" if shared else "0"
         try:
             context = await Context.create_server_context(None, bind=(bind, port), transports=["udp6"])
         except error.ResolutionError as failure:
@@ -66,7 +73,9 @@ class CoapEndpoint:
         """Answer requests from now on."""
         self._context.serversite = site
 
-    def hasten(self, intake: TelemetryIntake, keys: KeyRing, counts: FastCounts, gather_s: float = 0.0) -> None:
+    def hasten(
+        self, intake: TelemetryIntake, keys: KeyRing, counts: FastCounts, gather_s: float = 0.0
+    ) -> CoapSocket | None:
         """Handle telemetry without aiocoap from now on; where aiocoap's inside does not fit, all stays as it is, and the log says so.
 
         Args:
@@ -74,12 +83,25 @@ class CoapEndpoint:
             keys: The security contexts.
             counts: To be counted in.
             gather_s: How long datagrams that come in numbers may wait for each other.
+
+        Returns:
+            What reads the socket now.
         """
         fast = FastPath(intake, keys, source_of, asyncio.get_running_loop().call_later, counts)
         try:
             self._socket = CoapSocket(open_inside(self._context), fast, gather_s)
         except DoesNotFitError as error:
             log.error("no fast path for telemetry, every pack costs several times as much: %s", error)  # noqa: TRY400 -- the message says it all
+        return self._socket
+
+    @property
+    def socket(self) -> socket.socket:
+        """The bound socket.
+
+        Raises:
+            DoesNotFitError: aiocoap has it elsewhere.
+        """
+        return open_inside(self._context).socket
 
     @property
     def port(self) -> int:

@@ -34,13 +34,16 @@ class Watch:
         self._gather_s = gather_s
         self._ready_s = -gather_s
         self._next: asyncio.Handle | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Watch from now on."""
+        self._stopped = False
         self._loop.add_reader(self._descriptor, self._ready)
 
     def stop(self) -> None:
-        """Read no more."""
+        """Read no more; also from within `read`."""
+        self._stopped = True
         self._loop.remove_reader(self._descriptor)
         if self._next is not None:
             self._next.cancel()
@@ -60,7 +63,9 @@ class Watch:
         try:
             count = self._read()
         finally:  # whatever was raised, the socket is read again
-            if count >= MOST_AT_ONCE:
+            if self._stopped:
+                self._next = None
+            elif count >= MOST_AT_ONCE:
                 self._next = self._loop.call_soon(self._look)  # more waits already
             elif count:
                 self._next = self._loop.call_later(self._gather_s, self._look)

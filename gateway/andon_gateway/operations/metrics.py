@@ -163,8 +163,9 @@ def _labelled(name: str, text: str, label: str, values: Mapping[str, int]) -> Me
     return family
 
 
-def build_registry(collector: GatewayCollector) -> CollectorRegistry:
+def build_registry(*collectors: Collector) -> CollectorRegistry:
     """A registry of this gateway's own, so that several can live in one process."""
     registry = CollectorRegistry()
-    registry.register(collector)
+    for collector in collectors:
+        registry.register(collector)
     return registry

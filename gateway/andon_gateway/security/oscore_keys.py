@@ -134,6 +134,10 @@ class KeyRing:
         self.refused: Counter[str] = Counter()
         self.challenges = 0
         self.strangers = Strangers()
+        self.version = 0
+        """Of the table: another number, perhaps other keys."""
+        self.on_change: list[Callable[[], None]] = []
+        """Called in the event loop after each new version."""
 
     async def open(self) -> None:
         """Reserve numbers for the keys on disk; before this nothing can be protected.
@@ -149,6 +153,16 @@ class KeyRing:
         for credential, bound in self._loaded:
             self._put(credential, bound)
         self._loaded = []
+        self._changed()
+
+    def _changed(self) -> None:
+        self.version += 1
+        for call in self.on_change:
+            call()
+
+    def contexts(self) -> Iterable[SecurityContext]:
+        """Of all nodes that have keys."""
+        return self._by_node.values()
 
     def __len__(self) -> int:
         return len(self._by_node)
@@ -187,6 +201,8 @@ class KeyRing:
         self._forget([*gone, *(credential.node for credential in fresh)])
         for credential in fresh:
             self._put(credential, first)
+        if fresh or gone:
+            self._changed()
 
     def _forget(self, nodes: Iterable[str]) -> None:
         for node in nodes:

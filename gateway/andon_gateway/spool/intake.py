@@ -36,6 +36,7 @@ class Answer(Enum):
     CHANGED = 0x44
     BAD_REQUEST = 0x80
     UNAUTHORIZED = 0x81
+    BAD_OPTION = 0x82
     FORBIDDEN = 0x83
     REQUEST_ENTITY_TOO_LARGE = 0x8D
     UNSUPPORTED_CONTENT_FORMAT = 0x8F
@@ -66,6 +67,39 @@ _UNSUPPORTED: Final = Outcome(
 TOO_LARGE: Final = Outcome(Answer.REQUEST_ENTITY_TOO_LARGE, f"a pack has at most {MAX_PACK_BYTES} bytes in one message")
 
 
+MALFORMED: Final = "malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """A payload that is no pack: the answer, and the reason under which it is counted."""
+
+    outcome: Outcome
+    reason: str
+
+
+class PackDecoder:
+    """From a payload to a pack, or to the reason why not. Remembers shapes, so one instance serves one thread."""
+
+    def __init__(self) -> None:
+        self._quick = QuickDecoder()
+
+    def decode(self, payload: bytes, content_format: int | None, now_ms: int) -> Pack | Undecodable:
+        """Arguments as for `TelemetryIntake.receive`."""
+        if content_format == SENML_CBOR:
+            pack = self._quick.decode(payload, now_ms)
+            if pack is not None:
+                return pack
+        elif content_format != SENML_JSON:
+            return Undecodable(_UNSUPPORTED, "content_format")
+        if len(payload) > MAX_PACK_BYTES:
+            return Undecodable(TOO_LARGE, "size")
+        try:
+            return decode_pack(payload, content_format, now_ms)
+        except PackRefused as refusal:
+            return Undecodable(Outcome(Answer.BAD_REQUEST, str(refusal)), MALFORMED)
+
+
 @dataclass(slots=True)
 class IntakeCounts:
     """Counts since the start of the process, for /metrics."""
@@ -87,7 +121,7 @@ class TelemetryIntake:
         self._nodes = nodes
         self._access = access
         self._gate = gate
-        self._quick = QuickDecoder()
+        self._decoder = PackDecoder()
         self._open = True
         self.counts = IntakeCounts()
 
@@ -129,9 +163,14 @@ class TelemetryIntake:
         Returns:
             The pack, to be given to `keep`, or the final answer.
         """
-        pack = self._decode(payload, content_format, source, now_ms, identity)
-        if isinstance(pack, Outcome):
-            return pack
+        pack = self._decoder.decode(payload, content_format, now_ms)
+        if isinstance(pack, Undecodable):
+            self.undecodable(pack.reason, source, identity)
+            return pack.outcome
+        return self.admit(pack, now_ms, identity)
+
+    def admit(self, pack: Pack, now_ms: int, identity: str | None) -> Pack | Outcome:
+        """The part of `examine` after decoding, which wants what only one process has: nodes, rates and clocks."""
         verdict = self._access.verdict(pack.node, identity)
         if verdict != "allowed":
             answer = Answer.FORBIDDEN if verdict == "identity" else Answer.UNAUTHORIZED
@@ -143,22 +182,11 @@ class TelemetryIntake:
         self._gate.check_clock(pack, now_ms)
         return pack
 
-    def _decode(
-        self, payload: bytes, content_format: int | None, source: Address, now_ms: int, identity: str | None
-    ) -> Pack | Outcome:
-        if content_format == SENML_CBOR:
-            pack = self._quick.decode(payload, now_ms)
-            if pack is not None:
-                return pack
-        elif content_format != SENML_JSON:
-            return self._refuse(_UNSUPPORTED, "content_format")
-        if len(payload) > MAX_PACK_BYTES:
-            return self._refuse(TOO_LARGE, "size")
-        try:
-            return decode_pack(payload, content_format, now_ms)
-        except PackRefused as refusal:
+    def undecodable(self, reason: str, source: Address, identity: str | None) -> None:
+        """Count a pack that is not to be read; a worker process (workers/) has found that before."""
+        self.counts.refused[reason] += 1
+        if reason == MALFORMED:
             self._gate.refused(source, identity)
-            return self._refuse(Outcome(Answer.BAD_REQUEST, str(refusal)), "malformed")
 
     def keep(
         self, packs: Sequence[Pack], sources: Sequence[Address], now_ms: int, done: Callable[[list[Outcome]], None]

@@ -97,6 +97,7 @@ class ChaosOptions:
     seed: int = 1
     store: Literal["embedded", "influxdb"] = "embedded"
     oscore: bool = True
+    workers: int = 1
 
     @property
     def longest_cut_s(self) -> float:
@@ -111,6 +112,7 @@ class ChaosOptions:
             store=self.store,
             impairment=Impairment(loss=self.loss, duplicate=self.loss, delay_s=DELAY_S, reorder=REORDER),
             keys=self.oscore,
+            workers=self.workers,
             gates=True,
         )
 

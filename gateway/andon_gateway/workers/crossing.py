@@ -1,0 +1,58 @@
+"""Packs as built-in types, to cross between processes. Pure.
+
+What all packs of a shape share crosses once, with the first of them, and is one object at the other end as well; so both ends belong to one stream.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+from andon_gateway.senml.pack import Columns, Form, Pack, Reading
+
+Packed = tuple[Any, ...]
+MOST_FORMS: Final = 1 << 12
+"""Packs of further shapes cross reading by reading."""
+_NONE_REJECTED: Final[Counter[str]] = Counter()
+"""Shared: nobody adds to what a decoder has counted."""
+
+
+class Packer:
+    """The sending end."""
+
+    def __init__(self) -> None:
+        self._forms: dict[Form, int] = {}
+
+    def pack_up(self, pack: Pack) -> Packed:
+        """The pack as a tuple."""
+        identity = pack.node, pack.boot, pack.seq, dict(pack.rejected) if pack.rejected else None
+        columns = pack.columns
+        if columns is not None:
+            form, times, values, newest_ms = columns
+            number, first = self._forms.get(form), None
+            if number is None and len(self._forms) < MOST_FORMS:
+                number = self._forms[form] = len(self._forms)
+                first = form.names, form.counted
+            if number is not None:
+                return *identity, number, first, times, values, newest_ms
+        return *identity, None, [tuple(reading) for reading in pack.readings], pack.counted
+
+
+class Unpacker:
+    """The receiving end."""
+
+    def __init__(self) -> None:
+        self._forms: list[Form] = []
+
+    def unpack(self, packed: Packed) -> Pack:
+        """The inverse of `Packer.pack_up`; packs come in the order in which they were packed."""
+        node, boot, seq, rejected, number, *rest = packed
+        counts = Counter(rejected) if rejected else _NONE_REJECTED
+        if number is None:
+            readings, counted = rest
+            return Pack(node, boot, seq, list(map(Reading._make, readings)), counts, counted)
+        first, times, values, newest_ms = rest
+        if first is not None:
+            self._forms.append(Form(*first))
+        form = self._forms[number]
+        return Pack(node, boot, seq, None, counts, form.counted, Columns(form, times, values, newest_ms))
