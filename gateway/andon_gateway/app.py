@@ -412,8 +412,8 @@ async def serve(settings: Settings, config: Path, token: str, influx_token: str 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     gateway = await build(settings, config, token, influx_token)
-    # Packs under way are many objects without cycles: the collector would walk over them again and again and find nothing.
     sys.setswitchinterval(SWITCH_S)
+    # Packs under way are many objects without cycles: the collector would walk over them again and again and find nothing.
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
