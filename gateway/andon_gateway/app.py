@@ -141,7 +141,7 @@ class Gateway:
         site = build_site(self.intake, self.nodes, self.access, self.settings.gateway.state_dir)
         self.coap.serve(ProtectedSite(site, self.keys))
         if self.settings.coap.fast_path:
-            gather_s = self.settings.spool.commit_ms / 1000
+            gather_s = self.settings.coap.gather_ms / 1000
             reader = self.coap.hasten(self.intake, self.keys, self.fast_counts, gather_s)
             if self.team is not None and reader is not None:
                 reader.pause()  # the workers read
@@ -347,7 +347,7 @@ def _orders(
 def _team(settings: Settings, coap: CoapEndpoint) -> Team | None:
     if settings.coap.workers == 1:
         return None
-    return Team(beside(coap.socket, settings.coap.workers), settings.gateway.log_level, settings.spool.commit_ms / 1000)
+    return Team(beside(coap.socket, settings.coap.workers), settings.gateway.log_level, settings.coap.gather_ms / 1000)
 
 
 def _pauses(settings: Settings) -> UplinkPauses:

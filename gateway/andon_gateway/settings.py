@@ -52,6 +52,8 @@ class CoapSection(_Section):
     """Nodes that may speak without OSCORE; `*`: every node that has no keys."""
     fast_path: bool = True
     """Whether telemetry is handled without aiocoap; the answers are the same."""
+    gather_ms: Annotated[float, Field(ge=0, le=100)] = 25.0
+    """How long datagrams may wait for each other while some forty a second come, or more; 0: not at all, at several times the CPU time."""
     workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = 1
     """Processes that receive telemetry on the same port; 1: the gateway itself, without any other."""
 

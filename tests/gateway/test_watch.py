@@ -6,7 +6,7 @@ import heapq
 import random
 from typing import TYPE_CHECKING, Any, Final
 
-from andon_gateway.coap.watch import MOST_AT_ONCE, Watch
+from andon_gateway.coap.watch import ENOUGH, MOST_AT_ONCE, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,9 +103,21 @@ def test_a_lone_datagram_never_waits() -> None:
 
 
 def test_many_share_a_wakeup_and_wait_no_longer_than_they_may() -> None:
-    loop = watched([number * 0.002 for number in range(500)])
+    loop = watched([number * 0.001 for number in range(1000)])
     assert max(loop.waits) <= GATHER_S + 1e-9
     assert loop.wakeups <= 250
+
+
+def test_neighbours_by_chance_do_not_wait() -> None:
+    pairs = [number * 0.1 + step for number in range(100) for step in (0.0, 0.001, 0.002)]
+    assert max(watched(pairs).waits) == 0
+
+
+def test_nobody_waits_for_more_than_enough() -> None:
+    loop = watched([number / 40_000 for number in range(20_000)])
+    steady = sorted(loop.waits[200:])
+    assert steady[-1] <= 2 * ENOUGH / 40_000, "at 40,000/s enough have come after 1.6 ms"
+    assert loop.wakeups <= 20_000 / ENOUGH * 2
 
 
 def test_a_flood_is_read_without_pauses() -> None:
@@ -130,7 +142,7 @@ def test_whatever_arrives_is_read_in_time() -> None:
 
 
 def test_nothing_is_read_after_the_end() -> None:
-    loop = Loop([0.0, 0.001, 0.002, 0.003])
+    loop = Loop([0.0, 0.001, 0.002, 0.003])  # the last of them makes it gather
     simulated: Any = loop
     watch = Watch(simulated, 7, loop.read, GATHER_S)
     watch.start()

@@ -12,11 +12,18 @@ MOST_AT_ONCE: Final = 256
 """Datagrams per look; others of the event loop have their turn in between."""
 
 
+ENOUGH: Final = 64
+"""Datagrams that share a wake-up without its cost being felt any more; nobody has to wait for others then."""
+IN_A_ROW: Final = 3
+"""So many times in a row the descriptor has to be ready soon after the time before: two datagrams may be neighbours by chance."""
+
+
 class Watch:
     """Waking a thread costs more than handling a datagram, and each datagram wakes the loop, the disk's thread and the loop again.
 
-    The descriptor is watched, and read as soon as it is ready. When it is ready again within `gather_s`, it is not watched any more but
-    looked at every `gather_s`, until there is nothing. So a lone datagram never waits, and one of many waits for `gather_s` at most.
+    The descriptor is watched, and read as soon as it is ready. Once it is ready again within `gather_s`, several times in a row, it is
+    not watched any more but looked at by the clock, until there is nothing: every `gather_s`, or sooner where so many come that
+    `ENOUGH` are there before. So a lone datagram never waits, and one of many waits for `gather_s` at most.
 
     Args:
         loop: The event loop, in whose thread all of this happens.
@@ -32,7 +39,8 @@ class Watch:
         self._descriptor = descriptor
         self._read = read
         self._gather_s = gather_s
-        self._ready_s = -gather_s
+        self._read_s = -gather_s
+        self._soon = 0
         self._next: asyncio.Handle | None = None
         self._stopped = False
 
@@ -50,15 +58,19 @@ class Watch:
             self._next = None
 
     def _ready(self) -> None:
-        before_s, self._ready_s = self._ready_s, self._loop.time()
-        much = self._ready_s - before_s < self._gather_s
-        if much:
+        before_s, self._read_s = self._read_s, self._loop.time()
+        self._soon = self._soon + 1 if self._read_s - before_s < self._gather_s else 0
+        if self._soon >= IN_A_ROW:
             self._loop.remove_reader(self._descriptor)
-            self._look()
+            self._look_again(self._read_s - before_s)
         else:
             self._read()
 
     def _look(self) -> None:
+        before_s, self._read_s = self._read_s, self._loop.time()
+        self._look_again(self._read_s - before_s)
+
+    def _look_again(self, passed_s: float) -> None:
         count = 0
         try:
             count = self._read()
@@ -68,7 +80,8 @@ class Watch:
             elif count >= MOST_AT_ONCE:
                 self._next = self._loop.call_soon(self._look)  # more waits already
             elif count:
-                self._next = self._loop.call_later(self._gather_s, self._look)
+                self._next = self._loop.call_later(min(self._gather_s, passed_s * ENOUGH / count), self._look)
             else:
                 self._next = None
+                self._soon = 0
                 self.start()
