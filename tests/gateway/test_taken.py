@@ -87,6 +87,7 @@ def test_restarts_and_failures_leave_no_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[Any]
 ) -> None:
     monkeypatch.setattr(taken_module, "MOST_BEHIND", 5)
+    monkeypatch.setattr(taken_module, "LEAST_ROWS", 1)
     monkeypatch.setattr(taken_module, "MAX_BOOTS", 3)
     monkeypatch.setattr(database_module, "FAILURE_PAUSE_S", 0.0)
     stamp = time.monotonic_ns()
@@ -128,6 +129,31 @@ def test_the_tables_are_written_only_now_and_then(tmp_path: Path, monkeypatch: p
     ]
     assert max(waiting) == 9
     reader.close()
+    disk.database.close()
+
+
+def test_no_group_writes_the_tables_of_all_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taken_module, "MOST_BEHIND", 400)
+    monkeypatch.setattr(taken_module, "LEAST_ROWS", 1)
+    written: list[int] = []
+    write_rows = taken_module.write_rows
+
+    def counted(connection: sqlite3.Connection, statement: str, rows: list[tuple[object, ...]]) -> None:
+        written[-1] += len(rows)
+        write_rows(connection, statement, rows)
+
+    disk = Disk(tmp_path / "spool.sqlite3")
+    for node in range(400):  # a node's first pack writes everything
+        disk.append([a_pack(f"node-{node}", 1, 0, 0, 0)])
+    monkeypatch.setattr(taken_module, "write_rows", counted)
+    for seq in range(1, 4):
+        for first in range(0, 400, 10):
+            written.append(0)
+            disk.append([a_pack(f"node-{node}", 1, seq, seq, seq) for node in range(first, first + 10)])
+    assert sum(written) >= 2 * 800, "identity and total of each node, again and again"
+    assert max(written) <= 40, "four rows for each pack of the group"
+    disk.restart()
+    assert disk.append([a_pack("node-7", 1, seq, 9, 9) for seq in (3, 4)]) == [False, True]
     disk.database.close()
 
 

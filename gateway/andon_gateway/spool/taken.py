@@ -1,7 +1,8 @@
 """Which packs were taken, and what they made of the totals: on disk with each group, in as few writes as possible.
 
-Each group writes one row that says which packs it took. The tables of identities and totals follow when that has grown long, and
-then all at once; after a start, or a failed commit, the rows are applied again to what the tables say.
+Each group writes one row that says which packs it took. The tables of identities and totals follow when that has grown long, a part
+with each group, so that none waits for all of them. After a start, or a failed commit, the rows are applied again to what the tables
+say; that they say it already of some makes no difference (`SeenRanges.add` and `CycleTotal.take` may be told twice).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from collections import OrderedDict
 from functools import cache
 from itertools import chain
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from andon_gateway.spool.cycles import CycleTotal
@@ -18,12 +20,15 @@ from andon_gateway.spool.identity import MAX_BOOTS, SeenRanges
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
 
     from andon_gateway.senml.pack import Pack
 
 MOST_CACHED: Final = 20_000
 MOST_BEHIND: Final = 4096
-"""Packs after which the tables are written; a start applies at most as many again."""
+"""Packs after which the tables are written, within half as many more; a start applies no more than these again."""
+LEAST_ROWS: Final = 64
+"""Rows of the tables that any group writes while some are due."""
 Count = tuple[str, int, int]
 """Name, raw count, time in ms since the epoch."""
 
@@ -47,6 +52,10 @@ class Taken:
         self._totals: OrderedDict[tuple[str, str], CycleTotal] = OrderedDict()
         self._dirty_seen: set[tuple[str, int]] = set()
         self._dirty_totals: set[tuple[str, str]] = set()
+        self._due_seen: list[tuple[str, int]] = []
+        self._due_totals: list[tuple[str, str]] = []
+        self._due_until: int | None = None
+        self._rows_per_pack = 0.0
         self._fresh: list[tuple[str, int, int, list[Count]]] = []
         self._behind = 0
         self._whole = False
@@ -101,34 +110,67 @@ class Taken:
         return total
 
     def flush(self, connection: sqlite3.Connection) -> None:
-        """Write this group's row, or everything; last in the transaction."""
+        """Write this group's row and a part of the tables, or everything; last in the transaction."""
         self._behind += len(self._fresh)
         full = len(self._seen) > MOST_CACHED or len(self._totals) > MOST_CACHED
-        if self._whole or full or self._behind >= MOST_BEHIND:
-            self._write(connection)
+        if self._whole or full:
+            self._write_all(connection)
         elif self._fresh:
             packs = "[" + ",".join([_layout(len(item[3])) % _flat(item) for item in self._fresh]) + "]"
-            connection.execute("INSERT INTO taken (packs) VALUES (?)", (packs,))
+            row = connection.execute("INSERT INTO taken (packs) VALUES (?)", (packs,)).lastrowid
+            if self._due_until is None and self._behind >= MOST_BEHIND:
+                self._make_due(row)
+            if self._due_until is not None:
+                self._write_due(connection, max(LEAST_ROWS, ceil(self._rows_per_pack * len(self._fresh))))
         self._fresh.clear()
 
-    def _write(self, connection: sqlite3.Connection) -> None:
-        seen = [(*key, self._seen[key].to_text()) for key in self._dirty_seen]
-        write_rows(connection, "INSERT OR REPLACE INTO identity VALUES", seen)
-        totals = [_total_row(key, self._totals[key]) for key in self._dirty_totals]
-        write_rows(connection, "INSERT OR REPLACE INTO cycle_total VALUES", totals)
-        connection.execute("DELETE FROM taken")
+    def _make_due(self, row: int | None) -> None:
+        """From now on the tables are brought to at least what the rows up to this one say."""
+        self._due_until = row
+        self._due_seen, self._due_totals = list(self._dirty_seen), list(self._dirty_totals)
         self._dirty_seen.clear()
         self._dirty_totals.clear()
+        self._rows_per_pack = (len(self._due_seen) + len(self._due_totals)) / (MOST_BEHIND // 2)
+        self._behind = 0
+
+    def _write_due(self, connection: sqlite3.Connection, most: int) -> None:
+        seen = self._due_seen[-most:]
+        del self._due_seen[-most:]
+        rest = most - len(seen)
+        totals = self._due_totals[-rest:] if rest else []
+        del self._due_totals[len(self._due_totals) - len(totals) :]
+        self._write(connection, seen, totals)
+        if not self._due_seen and not self._due_totals:
+            connection.execute("DELETE FROM taken WHERE id <= ?", (self._due_until,))
+            self._due_until = None
+
+    def _write_all(self, connection: sqlite3.Connection) -> None:
+        self._write(connection, self._dirty_seen.union(self._due_seen), self._dirty_totals.union(self._due_totals))
+        connection.execute("DELETE FROM taken")
+        for keys in (self._dirty_seen, self._dirty_totals, self._due_seen, self._due_totals):
+            keys.clear()
+        self._due_until = None
         self._behind = 0
         self._whole = False
         for mirror in (self._seen, self._totals):
             while len(mirror) > MOST_CACHED:
                 mirror.popitem(last=False)
 
+    def _write(
+        self, connection: sqlite3.Connection, seen: Iterable[tuple[str, int]], totals: Iterable[tuple[str, str]]
+    ) -> None:
+        identities = [(*key, self._seen[key].to_text()) for key in seen]
+        write_rows(connection, "INSERT OR REPLACE INTO identity VALUES", identities)
+        rows = [_total_row(key, self._totals[key]) for key in totals]
+        write_rows(connection, "INSERT OR REPLACE INTO cycle_total VALUES", rows)
+
     def forget(self) -> None:
         """Drop what mirrors the database, after a failed commit."""
         for store in (self._seen, self._floors, self._totals, self._dirty_seen, self._dirty_totals, self._fresh):
             store.clear()
+        self._due_seen.clear()
+        self._due_totals.clear()
+        self._due_until = None
         self._behind = 0
         self._whole = self._loaded = False
 
@@ -139,6 +181,8 @@ class Taken:
             connection.execute(f"DELETE FROM {table} WHERE node = ?", (node,))  # noqa: S608 -- constants
         for keys in (self._dirty_seen, self._dirty_totals):
             keys -= {key for key in keys if key[0] == node}
+        self._due_seen = [key for key in self._due_seen if key[0] != node]
+        self._due_totals = [key for key in self._due_totals if key[0] != node]
         for seen in [key for key in self._seen if key[0] == node]:
             del self._seen[seen]
         for total in [key for key in self._totals if key[0] == node]:
@@ -170,9 +214,11 @@ class Taken:
         connection.execute("DELETE FROM identity WHERE node = ? AND boot <= ?", (pack.node, old[0]))
         connection.execute("INSERT OR REPLACE INTO identity_floor VALUES (?, ?)", (pack.node, old[0]))
         self._floors[pack.node] = old[0]
-        for boot in old:
-            self._seen.pop((pack.node, boot), None)
-            self._dirty_seen.discard((pack.node, boot))
+        gone = {(pack.node, boot) for boot in old}
+        self._dirty_seen -= gone
+        self._due_seen = [key for key in self._due_seen if key not in gone]
+        for key in gone:
+            self._seen.pop(key, None)
         return True
 
 
