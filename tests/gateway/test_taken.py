@@ -136,7 +136,7 @@ def test_no_group_writes_the_tables_of_all_nodes(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(taken_module, "MOST_BEHIND", 400)
     monkeypatch.setattr(taken_module, "LEAST_ROWS", 1)
     written: list[int] = []
-    write_rows = taken_module.write_rows
+    write_rows = database_module.write_rows
 
     def counted(connection: sqlite3.Connection, statement: str, rows: list[tuple[object, ...]]) -> None:
         written[-1] += len(rows)
