@@ -29,6 +29,7 @@ _PARTS = (
     "andon_node/coap/",
     "andon_node/config",
     "andon_node/drivers/__init__",
+    "andon_node/drivers/crc8",
     "andon_node/drivers/ds18b20",
     "andon_node/drivers/pulse",
     "andon_node/drivers/relay",
