@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import make_url
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 _WRITE = "andon_write"
+_ATTEMPTS: Final = 100
+_AGAIN_S: Final = 0.1
 
 
 class DatabaseError(Exception):
@@ -68,13 +70,23 @@ class Database:
         Raises:
             DatabaseError: The database cannot be reached or has a newer schema than this program.
         """
+        for left in reversed(range(_ATTEMPTS)):
+            if await self._upgraded(last=left == 0):
+                return
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _upgraded(self, *, last: bool) -> bool:
+        """False: another process switches the new file to WAL just now, where SQLite lets nobody wait for it."""
         try:
             async with self._engine.execution_options(**{_WRITE: True}).begin() as connection:
                 await connection.run_sync(migrate.upgrade)
         except migrate.MigrationError as error:
             raise DatabaseError(f"{self.name}: {error}") from error
         except (SQLAlchemyError, OSError) as error:
+            if self.is_sqlite and not last and _reason(error) == "database is locked":
+                return False
             raise DatabaseError(f"{self.name}: {_reason(error)}") from error
+        return True
 
     async def run_sync(self, function: Any) -> Any:
         """Run `function(connection)` on a synchronous connection: for Alembic and inspection."""
