@@ -39,7 +39,7 @@ _PASTE_BANNER = const("\r\npaste mode; Ctrl-C to cancel, Ctrl-D to finish\r\n===
 
 _MACHINE = const("Andon emulated board with ")
 _BANNER = const('%s; %s\r\nType "help()" for more information.\r\n')
-_HERE = const('repl.py", line ')
+_HERE = const('File "repl", line ')
 
 _builtin_print = builtins.print
 

@@ -59,6 +59,8 @@ def share_argument_names(source: str, spoken: frozenset[str]) -> str:
     }
     for function in _functions(tree):
         inside = [place for place in names if _begin(function) <= place < _end(function)]
+        # Its own name, the first in it, belongs to those around it.
+        inside.remove(next(place for place in inside if names[place] == function.name))
         used = constants | {names[place] for place in inside}
         fresh = (name for name in short_names() if name not in used)
         for argument in _positional(function):
