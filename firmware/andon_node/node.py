@@ -167,7 +167,7 @@ class Node:
             self._watch.command_executed,
             self._clock,
         )
-        self._endpoint = Endpoint(self._link.datagrams, self._handle, open_security())
+        self._endpoint = Endpoint(self._link.datagrams, self._handle, open_security(), boot)
         self._gateway = GatewayLink(self._endpoint, self._link, self._clock)
         self._lag = LoopLag()
         self._health = Health(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import aiocoap  # type: ignore[import-untyped]  # aiocoap ships no types
 import pytest
 from firmware.endpoint_vm import EndpointVm, message
+from firmware.micropython_vm import run_vm
 from parts import require_part
 
 if TYPE_CHECKING:
@@ -191,3 +192,19 @@ def test_libcoap_as_client(vm: EndpointVm) -> None:
             [client, "-B", "3", *options, uri], capture_output=True, text=True, check=False, timeout=10
         )
         assert result.stdout.strip().isdigit(), result.stderr
+
+
+def test_no_start_uses_the_message_ids_of_the_starts_before() -> None:
+    # RFC 7252 4.4: the gateway remembers an id for 247 s and would repeat the answer that it gave the start before.
+    script = """
+from andon_node.coap.endpoint import Endpoint
+for boot in range(40):
+    endpoint = Endpoint(None, None, None, boot)
+    print(endpoint.next_mid(), *[endpoint.next_mid() for _ in range(2000)][-1:])
+"""
+    starts = [tuple(map(int, line.split())) for line in run_vm(script).stdout.split("\n") if line]
+    used = [set(range(first, last + 1)) for first, last in starts]
+    assert all(len(ids) == 2001 for ids in used), "ids count up"
+    for boot, ids in enumerate(used):
+        assert not ids & set().union(*used[max(0, boot - 15) : boot]), f"boot {boot}"
+    assert len({first & 0x7FF for first, _ in starts}) > 10, "not to be guessed"

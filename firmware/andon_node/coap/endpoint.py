@@ -80,13 +80,16 @@ class Endpoint:
         datagrams: `await receive()` -> (bytes, address), `send(data, address)`.
         handler: `async handler(request) -> Response`.
         secure: A `coap.secure.Secure`: then all requests are protected, and unprotected ones are refused.
+        boot: Number of this start, None: not known.
     """
 
-    def __init__(self, datagrams, handler, secure=None):
+    def __init__(self, datagrams, handler, secure=None, boot=None):
         self._datagrams = datagrams
         self._handler = handler
         self._secure = secure
-        self._mid = random.getrandbits(16)
+        # An id is not used again within EXCHANGE_LIFETIME, 247 s [4.4]: the gateway would answer as it answered the start before.
+        # So each of 16 starts has 4,096 ids, of which it begins within the first half.
+        self._mid = random.getrandbits(16) if boot is None else (boot & 15) << 12 | random.getrandbits(11)
         self._token = random.getrandbits(30)
         self._turn = asyncio.Lock()
         self._working = asyncio.Lock()
