@@ -98,14 +98,18 @@ def send_datagrams(plan: AttackPlan) -> Counter[str]:
     return answers
 
 
-def send_packs(plan: AttackPlan) -> tuple[Counter[str], list[float]]:
+def open_lanes(port: int) -> list[Lane]:
+    """Sockets for the packs; opened before the datagrams, whose ports, with the message ids of each, the gateway remembers for 247 s."""
+    return [CoapLane(_socket(port)) for _ in range(LANES)]
+
+
+def send_packs(plan: AttackPlan, lanes: list[Lane]) -> tuple[Counter[str], list[float]]:
     """Send them all as confirmable requests; gives the codes of the answers, and how long each took in seconds.
 
     Raises:
         LoadError: One was never answered.
     """
     source = PackFuzzer(random.Random(plan.seed))  # noqa: S311  # seeded, to be repeatable
-    lanes: list[Lane] = [CoapLane(_socket(plan.port)) for _ in range(LANES)]
     answers: Counter[str] = Counter()
     latencies: list[float] = []
     left, numbers = (
@@ -134,11 +138,12 @@ def send_packs(plan: AttackPlan) -> tuple[Counter[str], list[float]]:
 def main() -> None:
     """Attack as planned and report."""
     plan = AttackPlan(**json.loads(Path(sys.argv[1]).read_text()))
+    lanes = open_lanes(plan.port)
     print("ready", flush=True)
     datagrams = send_datagrams(plan)
     print(json.dumps({"datagram_answers": dict(sorted(datagrams.items()))}), flush=True)
     try:
-        packs, latencies = send_packs(plan)
+        packs, latencies = send_packs(plan, lanes)
     except LoadError as error:
         print(json.dumps({"hung": str(error)}), flush=True)
         return
