@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from nicegui import ui
 
 from andon_cloud.console import words
-from andon_cloud.console.dom import Text, icon, tag
+from andon_cloud.console.dom import Text, tag
 from andon_cloud.console.feed import ConsoleFeed, FeedError
+from andon_cloud.console.order_entry import order_entry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -151,20 +152,6 @@ class ConfigurationPanel:
                 self._entry(configuration)
 
     def _entry(self, item: ConfigurationView) -> None:
-        sign = words.CONFIGURATION_SIGNS[item.status]
-        with tag("article", "entry", data_status=item.status.value):
-            with tag("div", "entry-head"):
-                with tag("span", "entry-status"):
-                    icon(sign.icon)
-                    Text("strong", sign.word)
-                signed = "signed" if item.signed else "not signed"
-                Text("span", f"Configuration {item.revision} of {item.node}, {signed}", "entry-what")
-                Text("span", f"by {item.actor}", "entry-who")
-            Text("p", f"“{item.reason}”" if item.reason else "", "entry-why")
-            with tag("ol", "entry-times", aria_label="Audit times"):
-                for status, time_ms in item.times.items():
-                    with tag("li", data_status=status.value):
-                        Text("span", words.CONFIGURATION_SIGNS[status].word, "entry-step")
-                        self._time(time_ms)
-            if item.detail:
-                Text("p", item.detail, "entry-detail")
+        signed = "signed" if item.signed else "not signed"
+        what = f"Configuration {item.revision} of {item.node}, {signed}"
+        order_entry(item, what, item.status, item.times, words.CONFIGURATION_SIGNS, self._time)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from nicegui import ui
 
-from andon_cloud.commands.lifecycle import CommandStatus
 from andon_cloud.console import words
 from andon_cloud.console.chart import cycles_options, temperature_options
 from andon_cloud.console.configuration_panel import ConfigurationDialog, ConfigurationPanel
@@ -21,6 +20,7 @@ from andon_cloud.console.feed import (
     UnknownMachineError,
 )
 from andon_cloud.console.header import Header
+from andon_cloud.console.order_entry import order_entry
 from andon_cloud.console.relay_control import RelayDialog
 from andon_cloud.console.tile import AndonLight, Gauges, RelayPanel
 
@@ -148,24 +148,9 @@ class MachinePage:
                 self._command(command)
 
     def _command(self, command: CommandView) -> None:
-        sign = words.COMMAND_SIGNS[command.status]
-        with tag("article", "entry", data_status=command.status.value):
-            with tag("div", "entry-head"):
-                with tag("span", "entry-status"):
-                    icon(sign.icon)
-                    Text("strong", sign.word)
-                verb = "Close" if command.state else "Open"
-                Text("span", f"{verb} relay {command.relay} for {words.lease(command.lease_s)}", "entry-what")
-                Text("span", f"by {command.actor}", "entry-who")
-            Text("p", f"“{command.reason}”" if command.reason else "", "entry-why")
-            with tag("ol", "entry-times", aria_label="Audit times"):
-                for status in CommandStatus:
-                    if status in command.times:
-                        with tag("li", data_status=status.value):
-                            Text("span", words.COMMAND_SIGNS[status].word, "entry-step")
-                            self._time(command.times[status])
-            if command.detail:
-                Text("p", command.detail, "entry-detail")
+        verb = "Close" if command.state else "Open"
+        what = f"{verb} relay {command.relay} for {words.lease(command.lease_s)}"
+        order_entry(command, what, command.status, command.times, words.COMMAND_SIGNS, self._time)
 
     def _time(self, time_ms: int) -> None:
         moment = datetime.fromtimestamp(time_ms / 1000, tz=UTC)
