@@ -14,6 +14,7 @@ import time
 
 import interrupts
 import machine
+import micropython
 import registers
 from micropython import const
 
@@ -97,6 +98,32 @@ class _Keyboard:
             registers.set_interrupts_handled(requested)
             raise KeyboardInterrupt
 
+    def set_character(self, char):
+        """Choose the character that interrupts the running program: 3, or -1 for none (`micropython.kbd_intr`).
+
+        Raises:
+            ValueError: another character, which this console's line does not look for.
+        """
+        if char == -1:
+            self.ignore()
+        elif char == _CTRL_C:
+            self.watch()
+        else:
+            raise ValueError("on an emulated board only Ctrl-C can interrupt: kbd_intr(3) or kbd_intr(-1)")
+
+
+class _Micropython:
+    """The `micropython` module with the console's own `kbd_intr`; the unix port's knows the process's signals alone.
+
+    Programs that take bytes from the console need it, `mpremote mount` before others: any byte of a file may be a 3.
+    """
+
+    def __init__(self, keyboard):
+        self.kbd_intr = keyboard.set_character
+
+    def __getattr__(self, name):
+        return getattr(micropython, name)
+
 
 class Repl:
     """One console from one soft reset to the next.
@@ -115,6 +142,7 @@ class Repl:
         self._input.register(sys.stdin, select.POLLIN)
         self._keyboard = _Keyboard()
         interrupts.connect(self._keyboard)
+        sys.modules["micropython"] = _Micropython(self._keyboard)
         builtins.print = _cooked_print
         builtins.__repl_print__ = _show
 

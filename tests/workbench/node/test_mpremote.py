@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -115,6 +116,16 @@ def test_mip_installs_from_a_local_folder(bench: Bench, tmp_path: Path) -> None:
 def test_mount_runs_modules_of_the_host(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "over.py").write_text("X = 9\n")
     assert bench.mpremote("mount", str(tmp_path), "exec", "import over; print(over.X)").split()[-1] == "9"
+
+
+def test_mount_carries_every_byte_that_means_something_to_a_console(bench: Bench, tmp_path: Path) -> None:
+    """Ctrl-C in what a program reads from the console interrupts it, unless it asked `micropython.kbd_intr` not to."""
+    module = tmp_path / "controls.py"
+    module.write_bytes(b"X = b'" + bytes(set(range(128)) - set(b"\r\n\\'\0")) + b"'\n")
+    os.utime(module, (0x03020104, 0x04030201))
+    assert (
+        bench.mpremote("mount", str(tmp_path), "exec", "import controls; print(len(controls.X))").split()[-1] == "123"
+    )
 
 
 def test_soft_reset_clears_memory_and_keeps_the_flash(bench: Bench) -> None:
