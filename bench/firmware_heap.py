@@ -5,6 +5,9 @@
 A factory of three emulated boards with OSCORE keys, thermometers, counters, a thermocouple, a door contact, relays with an
 interlock and operators who command them, run by the real gateway and cloud. Reported: the smallest free heap and largest free block
 that a node said after a garbage collection once it had settled, what of the heap was live then, and the sizes of the compiled code.
+
+`hardware_live` is the part of it that a chip does not have: the objects of the emulated `machine`, `network`, `esp32` and so on, which
+are Python here and C there. `heap_live_max` less `hardware_live` is what the node itself needs.
 """
 
 from __future__ import annotations
@@ -27,9 +30,13 @@ from andon_workbench.checkout import find_checkout
 from andon_workbench.emulated_parts import emulated_parts
 from andon_workbench.factory import Factory
 from andon_workbench.plan import FactoryPlan
+from andon_workbench.registers import RegisterFile
 from andon_workbench.traffic import CommandTraffic
 
 START_LIMIT_S = 60.0
+ASK = "import gc; gc.collect(); print(gc.mem_alloc())"
+# What the nodes measured here use of it: 1-Wire, SPI, Wi-Fi, partitions.
+ASK_HARDWARE = "import esp32, network, onewire, ds18x20, machine\nmachine.SPI\n" + ASK + "\n"
 INTERLOCK = {
     "when": {"channel": "temperature/0", "above": 200.0, "clear_below": 190.0},
     "relay": 0,
@@ -46,6 +53,28 @@ def usable(heap: str) -> int:
         check=True,
     )
     return int(said.stdout)
+
+
+def hardware_live(heap: str) -> int:
+    """Bytes of the emulated hardware's own objects: a board with nothing on it but a boot.py that asks, less a bare VM."""
+    checkout = find_checkout()
+    parts = emulated_parts(checkout.firmware)
+    with tempfile.TemporaryDirectory(prefix="andon-heap-") as name:
+        folder = Path(name)
+        RegisterFile.create(folder / "registers").close()
+        (folder / "boot.py").write_text(ASK_HARDWARE)
+        board = [checkout.board, "--flash", folder / "flash", "--registers", folder / "registers"]
+        board += ["--put", f"{folder / 'boot.py'}:boot.py", "--put", "/dev/null:main.py"]
+        if parts.hardware is not None:
+            board += ["--hardware", parts.hardware]
+        live = [
+            int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            for command in (
+                [find_micropython(), "-X", f"heapsize={heap}", *board],
+                [find_micropython(), "-X", f"heapsize={heap}", "-c", ASK],
+            )
+        ]
+    return live[0] - live[1]
 
 
 async def measure(heap: str, seconds: float) -> dict[str, Any]:
@@ -87,6 +116,7 @@ def main() -> None:
         "heap_usable": usable(arguments.heap),
         "app_mpy_bytes": sum(size for name, size in files.items() if name.startswith("andon_node/")),
         "base_mpy_bytes": sum(size for name, size in files.items() if name.startswith("andon_base/")),
+        "hardware_live": hardware_live(arguments.heap),
         "hardware_image_bytes": parts.hardware.stat().st_size if parts.hardware else None,
         **asyncio.run(measure(arguments.heap, arguments.seconds)),
     }
