@@ -1,6 +1,6 @@
 """Whether the node's heap stays as it is: one emulated board through a week, with keys, commands, loss and outages; one JSON line.
 
-    .venv/bin/python bench/firmware_week.py [--hours 168] [--sample 10] [--loss 0.1] [--keep FILE]
+    .venv/bin/python bench/firmware_week.py [--hours 168] [--sample 10] [--loss 0.1] [--keep FILE] [--heap 208k]
 
 The board's clock jumps from one event to the next (firmware_week_board.py), so the run takes the board's CPU time and no more, and
 another load of the machine changes its duration, not what is measured. In the last five of every forty minutes the gateway is silent, so that
@@ -43,7 +43,7 @@ CONFIG = {
 KEYS = {"secret": "0f" * 16, "salt": None, "sender_id": "01", "recipient_id": "00"}
 
 
-def prepare(folder: Path, hours: float, sample_s: int, loss: float, command_every_s: int) -> list[str]:
+def prepare(folder: Path, heap: str, hours: float, sample_s: int, loss: float, command_every_s: int) -> list[str]:
     """Lay everything out in `folder` and return the command line of the board."""
     registers = RegisterFile.create(folder / "registers")
     registers.set_wifi(reachable=True)
@@ -66,7 +66,7 @@ def prepare(folder: Path, hours: float, sample_s: int, loss: float, command_ever
     words: list[object] = [
         find_micropython(),
         "-X",
-        f"heapsize={HEAPS['esp32']}",
+        f"heapsize={heap}",
         ROOT / "firmware" / "sim" / "board.py",
     ]
     words += ["--flash", folder / "flash.img", "--registers", folder / "registers", "--firmware", parts.firmware]
@@ -100,7 +100,12 @@ def judge(console: str) -> dict[str, Any]:
 
 
 def run(
-    hours: float, sample_s: int, loss: float, keep: Path | None = None, command_every_s: int = COMMAND_EVERY_S
+    hours: float,
+    sample_s: int,
+    loss: float,
+    keep: Path | None = None,
+    command_every_s: int = COMMAND_EVERY_S,
+    heap: str = HEAPS["esp32"],
 ) -> dict[str, Any]:
     """Run the board to its end and judge it.
 
@@ -110,13 +115,13 @@ def run(
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         console = keep or Path(scratch) / "console.log"
-        command = prepare(Path(scratch), hours, sample_s, loss, command_every_s)
+        command = prepare(Path(scratch), heap, hours, sample_s, loss, command_every_s)
         with console.open("wb") as log:
             done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
         said = console.read_text(errors="replace")
     if done.returncode:
         raise subprocess.CalledProcessError(done.returncode, command, said[-2000:])
-    return {**judge(said), "heap": HEAPS["esp32"], "wall_s": round(time.monotonic() - began, 1)}
+    return {**judge(said), "heap": heap, "wall_s": round(time.monotonic() - began, 1)}
 
 
 def main() -> None:
@@ -126,8 +131,10 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=10, help="seconds between samples")
     parser.add_argument("--loss", type=float, default=0.1, help="share of the datagrams lost")
     parser.add_argument("--keep", type=Path, help="where the board's console goes")
+    parser.add_argument("--heap", default=HEAPS["esp32"], help="of the board, as MicroPython's -X heapsize")
     arguments = parser.parse_args()
-    print(json.dumps(run(arguments.hours, arguments.sample, arguments.loss, arguments.keep)))
+    report = run(arguments.hours, arguments.sample, arguments.loss, arguments.keep, heap=arguments.heap)
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":
