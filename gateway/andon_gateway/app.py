@@ -29,6 +29,7 @@ from andon_gateway.errors import GatewayError, SettingsError
 from andon_gateway.gateway import Gateway, authority
 from andon_gateway.nodes.gate import GateLimits, NodeGate
 from andon_gateway.nodes.table import NodeTable
+from andon_gateway.operations.allocator import keep_large_blocks_apart
 from andon_gateway.operations.http_api import Health, HttpServer, bind_tcp, build_http
 from andon_gateway.operations.metrics import GatewayCollector, build_registry
 from andon_gateway.orders.requests import NodeRequests
@@ -271,6 +272,7 @@ async def serve(settings: Settings, config: Path, token: str, influx_token: str 
     Raises:
         SettingsError: It cannot start with these settings.
     """
+    keep_large_blocks_apart()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
