@@ -7,6 +7,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+from andon_gateway.coap.recent import MOST_REMEMBERED
 from bench.gateway import andon, fleet
 from bench.gateway.costs import drop_frames, prepare
 from bench.gateway.load import CREATED, Generator, LoadError, percentile
@@ -21,7 +22,12 @@ ROUND: Final = 10_000
 """Messages between two looks at the memory."""
 WARM_UP_SHARE: Final = 0.25
 """Caches fill and the allocator's arenas settle in this first part; the slope is of the rest."""
+WARM_UP_MESSAGES: Final = 2 * MOST_REMEMBERED
+"""The first part has as many at least: until then the table of recent message ids (coap/recent.py) grows."""
+WARM_UP_SHARE_MOST: Final = 0.75
+"""But no larger a part than this, where MESSAGES is small; the slope then says little."""
 LEAST_ROUNDS: Final = 4
+"""After the first part."""
 MANY: Final = 10_000
 PERIOD_S: Final = 10.0
 WATCHED_S: Final = 32.0
@@ -42,7 +48,7 @@ def memory_growth(rig: Rig, messages: int, limit_s: float) -> dict[str, float]:
     Args:
         rig: The run.
         messages: As many, unless the time is over before.
-        limit_s: The time.
+        limit_s: The time; longer where the warm-up and a few rounds need it.
 
     Raises:
         LoadError: The gateway does not answer, or too few messages fit into the time.
@@ -53,7 +59,7 @@ def memory_growth(rig: Rig, messages: int, limit_s: float) -> dict[str, float]:
         nodes = fleet.plain_nodes(rig.nodes, gateway.coap)
         sent, end = 0, time.monotonic() + limit_s
         with closing(Generator([node.lane for node in nodes])) as generator:
-            while sent < messages and (time.monotonic() < end or len(samples) < LEAST_ROUNDS):
+            while sent < messages and (time.monotonic() < end or sent < WARM_UP_MESSAGES + LEAST_ROUNDS * ROUND):
                 prepare(nodes, min(ROUND, messages - sent))
                 tally = generator.saturate(limit_s + 60, window=rig.nodes)
                 if tally.others:
@@ -61,7 +67,10 @@ def memory_growth(rig: Rig, messages: int, limit_s: float) -> dict[str, float]:
                 sent += tally.answered
                 samples.append((sent, gateway.process.rss_kb()))
         fleet.close(nodes)
-    settled = [sample for sample in samples if sample[0] >= sent * WARM_UP_SHARE]
+    warm_up = max(sent * WARM_UP_SHARE, min(WARM_UP_MESSAGES, sent * WARM_UP_SHARE_MOST))
+    settled = [sample for sample in samples if sample[0] >= warm_up]
+    if len(settled) < 2:  # noqa: PLR2004  # points make a line
+        raise LoadError(f"{sent} messages are too few for a slope: {4 * ROUND} at least")
     growth = slope(settled) * 1e6
     rig.say(
         f"memory: {samples[0][1]:.0f} kB after {samples[0][0]:.0f} messages, {settled[0][1]:.0f} kB after {settled[0][0]:.0f}, "

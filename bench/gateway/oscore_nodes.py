@@ -85,7 +85,8 @@ class OscoreNode:
             raise LoadError(f"an answer without OSCORE: {answer!r}")
         length = answer[_OPTION_AT] & 15
         option = answer[_OPTION_AT + 1 : _OPTION_AT + 1 + length]
-        return self._context.unprotect_response(self._bindings.pop(answer[4:8]), option, answer[_OPTION_AT + 2 + length :])
+        binding = self._bindings.pop(answer[4:8])
+        return self._context.unprotect_response(binding, option, answer[_OPTION_AT + 2 + length :])
 
     def settle(self, link: socket.socket, payload: bytes) -> None:
         """Send one pack and, when the server asks for it, the proof of freshness (RFC 8613 B.1.2).

@@ -39,7 +39,7 @@ def main() -> None:
     if sys.argv[1] == "apart" and not keep_large_blocks_apart():
         raise SystemExit("no glibc")
     recent = RecentRequests()
-    sizes = random.Random(1)  # noqa: S311 -- the same run each time, no cryptography
+    sizes = random.Random(1)
     others: deque[bytes] = deque(maxlen=400)
     found = []
     for end in (FIRST, LAST):
