@@ -25,7 +25,7 @@ from andon_workbench.plan import FactoryPlan
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.needs_capability("fleet")]
 
 ANDON = Path(sys.executable).with_name("andon")
 LIMIT_S = 120.0
