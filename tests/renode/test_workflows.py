@@ -46,6 +46,14 @@ def test_both_rungs_run_and_their_reports_are_kept() -> None:
     assert rungs == {"unix": True, "renode": True}
 
 
+def test_packages_of_debian_are_installed_on_debian() -> None:
+    """`make deps-test` names Debian's packages; GitHub's runners are Ubuntu, which has some of them otherwise or not at all."""
+    for path in WORKFLOWS:
+        for name, job in jobs(path).items():
+            if any("make deps-test" in step.get("run", "") for step in job["steps"]):
+                assert str(job["container"]["image"]).startswith("debian:"), name
+
+
 def test_renodes_container_is_one_release_everywhere() -> None:
     used = jobs(ROOT / ".github/workflows/renode.yml")["renode-rung"]["container"]["image"]
     assert used == parts._CONTAINER_DEFAULT
