@@ -59,14 +59,20 @@ def prompt(port: str) -> Generator[BoardLink]:
         yield board
 
 
-async def andon(*words: str) -> str:
-    """Run an `andon` command beside this loop, which keeps an emulated board's line going."""
+async def andon(*words: str, act: Callable[[str], Awaitable[None]] | None = None) -> str:
+    """Run an `andon` command beside this loop, which keeps an emulated board's line going; `act` is given each line it says."""
     process = await asyncio.create_subprocess_exec(
         ANDON, *words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-    return output.decode()
+    assert process.stdout is not None
+    lines = []
+    async for line in process.stdout:
+        lines.append(line.decode())
+        if act is not None:
+            await act(lines[-1])
+    output = "".join(lines)
+    assert await process.wait() == 0, output
+    return output
 
 
 async def until(condition: Callable[[], Awaitable[bool]], limit_s: float = 60.0, what: str = "not in time") -> None:

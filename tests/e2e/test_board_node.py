@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -152,6 +154,60 @@ async def test_power_cut_costs_nothing_that_was_kept_and_makes_safe(node: Bench,
         return await cycles(hall) == before + 5
 
     await until(counted_on, 60, f"not {before + 5} cycles")
+
+
+@pytest.mark.needs_capability("sensor", "cycles", "outputs")
+async def test_inspector_accepts_the_node(node: Bench, tmp_path: Path) -> None:
+    """`andon node accept` down to the pins, the bench doing what it asks for; what it measured before is not its subject."""
+    key, answers = tmp_path / "inspector.key", tmp_path / "answers.json"
+    (tmp_path / "inspector.hex").write_text(await andon("firmware", "keygen", str(key)))
+    # A thermometer that is a driver of its own is looked at; one on a 1-wire bus is warmed.
+    answers.write_text(
+        json.dumps(
+            {
+                "isolated": True,
+                "outputs": {"relay/0": True},
+                "pulses": {"cycles/0": 5},
+                "readings": {"temperature/0": True},
+                "wait_s": 60,
+            }
+        )
+    )
+    seen: list[bool] = []
+
+    async def watch() -> None:
+        while True:
+            seen.append(await node.relay())
+            await asyncio.sleep(0.05)
+
+    async def act(line: str) -> None:
+        if line.startswith("do: cycles/0"):
+            await node.press(5)
+        elif line.startswith("do: temperature/0"):
+            await node.set_temperature(31.5)
+
+    watching = asyncio.create_task(watch())
+    try:
+        said = await andon(
+            *("node", "accept", "--port", node.port, "--inspector", "Ada", "--key", str(key)),
+            *("--answers", str(answers), "--out", str(tmp_path), "--json"),
+            act=act,
+        )
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    done = json.loads(said.splitlines()[-1])
+    record = json.loads(Path(done["record"]).read_text())["record"]
+    outcomes = {step["name"]: step["outcome"] for step in record["steps"]}
+    assert outcomes["relay/0"] == outcomes["cycles/0"] == outcomes["temperature/0"] == "passed"
+    assert done["accepted"], outcomes
+    # It was driven, and is safe before and after.
+    assert True in seen
+    assert not seen[0]
+    assert not await node.relay()
+    assert "intact" in await andon(
+        "node", "accept", "--verify", done["record"], "--public-key", str(tmp_path / "inspector.hex")
+    )
 
 
 async def test_doctor_finds_nothing_bad(node: Bench) -> None:

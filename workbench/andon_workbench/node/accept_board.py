@@ -29,6 +29,7 @@ _FEED_S: Final = 20.0
 _CODE: Final = """\
 import asyncio, json, time
 from machine import Pin
+from andon_base.chip import pin as _andon_pin
 def _andon_accept_load():
     from andon_node import config
     return config.load("config.json")
@@ -36,9 +37,9 @@ _andon_settings = _andon_accept_load()
 _andon_relays = _andon_settings.relays
 def _andon_all_safe():
     for item in _andon_relays:
-        Pin(item.gpio, Pin.OUT, value=item.safe_level())
+        Pin(_andon_pin(item.gpio), Pin.OUT, value=item.safe_level())
 _andon_all_safe()
-_andon_contacts = [None if item.contact_gpio is None else Pin(item.contact_gpio, Pin.IN) for item in _andon_relays]
+_andon_contacts = [None if item.contact_gpio is None else Pin(_andon_pin(item.contact_gpio), Pin.IN) for item in _andon_relays]
 def _andon_contact(number):
     if _andon_contacts[number] is None:
         return None
@@ -57,7 +58,7 @@ def _andon_wait(ms):
         time.sleep_ms(5)
 def _andon_drive(number, hold_ms, times, limit_ms):
     item = _andon_relays[number]
-    coil = Pin(item.gpio, Pin.OUT, value=item.safe_level())
+    coil = Pin(_andon_pin(item.gpio), Pin.OUT, value=item.safe_level())
     found = {"safe": item.safe, "before": _andon_contact(number), "followed_ms": None, "held": None, "released_ms": None}
     try:
         for _ in range(times):
@@ -79,7 +80,7 @@ def _andon_accept_drivers():
     drivers, kinds, buses, shared = [], [], {}, {}
     for item in _andon_settings.temperature:
         if item.gpio not in buses:
-            buses[item.gpio] = ds18b20.Bus(OneWire(Pin(item.gpio)))
+            buses[item.gpio] = ds18b20.Bus(OneWire(Pin(_andon_pin(item.gpio))))
         drivers.append(ds18b20.Thermometer(item.channel, buses[item.gpio], item.rom))
         kinds.append("temperature")
     for unit, item in enumerate(_andon_settings.cycles):
