@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from andon_hardware import loop_input, pulse_input, relay_driver, serial_line
+from andon_hardware import loop_input, pulse_input, relay_driver, serial_line, supply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from andon_hardware.tolerance import Figure, Range
 
+_SUPPLY: Final = """\
+On a board of its own, a hand's breadth from X1; F1 is in the cabinet. D10 carries a swapped supply until F1 trips or the supply limits
+its current, so that no more than its forward voltage reaches PS1 the wrong way round. It begins to conduct above what a 24 V supply may
+have (IEC 61131-2) and before PS1's 36 V. That is enough for bursts and for coils that are switched off nearby, not for the surges of
+IEC 61000-4-5, which long lines bring: there take a converter for 9 to 72 V (R-78HB5.0-0.5 for a node without a relay) with SMAJ33A, and
+a surge arrester in the cabinet."""
 _PULSES: Final = """\
 Opto-isolated, for three-wire PNP switches and for dry contacts that 24 V goes through. The LED on pulls the pin low: `active` is `low`,
 the default.
@@ -20,10 +26,12 @@ the default.
 0.25 and 0.75 VDD the chip may read either level, and noise on a slow edge makes it read both in turn. R4 and C1 are therefore chosen
 so that an edge crosses that band in less than 12.8 µs: whatever chatter comes of it is shorter than what the counter drops. R3 is
 small beside R4, so that both edges are alike and a short disturbance is not stretched. A transistor optocoupler would spoil this
-with its own slow edges; hence the Schmitt-trigger type. U1's pins 1 and 2 are the LED, 4 the output, 5 ground, 6 the supply.
+with its own slow edges; hence the Schmitt-trigger type. Nothing else may pull at the pin: the chip's own pull-up would lift the low
+level out of what is surely low, and the firmware leaves it off. U1's pins 1 and 2 are the LED, 4 the output, 5 ground, 6 the supply.
 
-**Contacts** bounce for milliseconds and are debounced by the firmware (`debounce_ms`, 20). There C1 keeps a chattering input from
-flooding the node with interrupts, and settles within the debouncing time.
+**Contacts** bounce for milliseconds and are debounced by the firmware (`debounce_ms`, 20): an edge counts when the pin was quiet for
+that long before it. There C1 keeps a chattering input from flooding the node with interrupts, and settles within the debouncing time. It
+filters little else: a single disturbance longer than a fifth of a millisecond may count as a pulse.
 
 **What is isolated.** PS1 connects the node's ground with the cabinet's 0 V. While the sensors hang on the same 24 V, the optocouplers keep
 disturbances and wrong voltages out but separate no potentials; for that, feed the sensors from another supply and put IN - on its 0 V."""
@@ -53,13 +61,14 @@ class Circuit:
 
 
 CIRCUITS: Final = (
+    Circuit("Supply", ("supply",), _SUPPLY, supply.figures),
     Circuit("24 V pulse input", ("pulse-input-electronic", "pulse-input-contact"), _PULSES, pulse_input.figures),
     Circuit("4-20 mA input", ("current-loop",), _LOOP, loop_input.figures),
     Circuit("Relay output", ("relay",), _RELAY, relay_driver.figures),
     Circuit("RS-485", ("rs485",), _LINE, serial_line.figures),
 )
 _PREFIXES: Final = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
-_WHOLE: Final = ("ohm", "degC", "1/s")
+_WHOLE: Final = ("ohm", "degC", "1/s", "UL")
 
 
 def quantity(value: float, unit: str) -> str:

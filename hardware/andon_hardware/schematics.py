@@ -176,6 +176,44 @@ def current_loop() -> schemdraw.Drawing:
     return d
 
 
+def supply() -> schemdraw.Drawing:
+    """24 V to 5 V."""
+    d = _drawing()
+    d += elm.Dot(open=True).label("24 V\n(cabinet)", "left")
+    d += elm.FuseIEC().right().label("F1  500 mA T")
+    d += elm.Line().right(1.6)
+    d += (plus := elm.Dot(open=True).label("X1 24V", "top"))
+    d += elm.Line().right(2.0)
+    d += (diode := elm.Dot())
+    d += elm.Line().right(3.0)
+    d += (cap := elm.Dot())
+    d += elm.Line().right(2.4)
+    into = (cap.center[0] + 2.4, cap.center[1])
+    low = plus.center[1] - 3.2
+    chip = elm.Ic(
+        pins=[
+            elm.IcPin("VIN", "1", side="left", slot="1/1"),
+            elm.IcPin("VOUT", "3", side="right", slot="1/1"),
+            elm.IcPin("GND", "2", side="bottom", slot="1/1"),
+        ],
+        size=(3.4, 2.2),
+    ).label("PS1  TSR 1-2450", "top")
+    d += chip.anchor("VIN").at(into)
+    d += elm.Line().right(0.8).at(chip.VOUT)
+    d += elm.Dot(open=True).label("5 V", "right")
+    d += elm.Line().at(chip.GND).to((chip.GND[0], low))
+    d += elm.Zener().at((diode.center[0], low)).to(diode.center).label("D10\nSMAJ28A\nring up", "bottom")
+    d += elm.Capacitor(polar=True).at(cap.center).to((cap.center[0], low)).label("C9\n22 µF 50 V", "bottom")
+    d += elm.Line().at((plus.center[0], low)).to((chip.GND[0], low))
+    d += elm.Dot(open=True).at((plus.center[0], low)).label("X1 0V", "left")
+    for x in (diode.center[0], cap.center[0]):
+        d += elm.Dot().at((x, low))
+    d += elm.Dot().at((chip.GND[0], low))
+    d += elm.Ground().at((chip.GND[0], low))
+    d += elm.Label().at((diode.center[0] + 1.0, plus.center[1] + 2.0)).label("Supply")
+    return d
+
+
 def relay() -> schemdraw.Drawing:
     """A relay and its contact."""
     d = _drawing()
@@ -289,6 +327,7 @@ def rs485() -> schemdraw.Drawing:
 
 
 DRAWINGS: Final[dict[str, Callable[[], schemdraw.Drawing]]] = {
+    "supply": supply,
     "pulse-input-electronic": pulse_input_electronic,
     "pulse-input-contact": pulse_input_contact,
     "current-loop": current_loop,

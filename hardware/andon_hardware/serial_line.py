@@ -21,6 +21,8 @@ LEAST_LOAD: Final = 54.0
 # 0.34 mm2 copper at 60 degC.
 WIRE_OHM_PER_M: Final = Range(0.050, 0.054, 0.062)
 LENGTH_M: Final = 500.0
+# TIA/EIA-485-A: a unit load takes 1 mA at 12 V.
+UNIT_LOAD: Final = 12_000.0
 
 
 def idle_voltage(bias: Range, terminations: int) -> Range:
@@ -46,6 +48,14 @@ def received_voltage(length_m: float) -> Range:
     )  # fmt: skip
 
 
+def unit_loads() -> Range:
+    """How many unit loads the Modbus bus may carry beside its two terminations and the bias; a modern meter is an eighth."""
+    return over_tolerances(
+        lambda bias, termination: UNIT_LOAD * (1 / LEAST_LOAD - 2 / termination - 1 / (2 * bias)),
+        bias=BUS_BIAS, termination=TERMINATION,
+    )  # fmt: skip
+
+
 def figures() -> list[Figure]:
     """The calculation."""
     return [
@@ -57,4 +67,6 @@ def figures() -> list[Figure]:
         Figure("Modbus bus, two terminations: idle", "VDD (Rt/2) / (2 Rb + Rt/2), Rb 390", idle_voltage(BUS_BIAS, 2), "V",
                at_least=SURE_V, why="once on the whole bus, at one end"),
         Figure("Modbus bus: driver's load", "Rt/2 || 2 Rb", load(BUS_BIAS, 2), "ohm", at_least=LEAST_LOAD, why="RS-485 drivers: 54 ohm"),
+        Figure("Modbus bus: unit loads", "12 kohm (1/54 ohm - 1/load)", unit_loads(), "UL", at_least=4.0,
+               why="node and meters together: 4, or 32 of an eighth"),
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parts import require_part
 
-from andon_hardware import circuits, loop_input, pulse_input, relay_driver, serial_line
+from andon_hardware import circuits, loop_input, pulse_input, relay_driver, serial_line, supply
 from andon_hardware.pulse_input import CONTACT, ELECTRONIC, FILTER_S, Filter
 from andon_hardware.tolerance import Figure, Range, over_tolerances
 
@@ -63,6 +63,13 @@ def test_a_limit_can_be_broken() -> None:
         (serial_line.idle_voltage(serial_line.BUS_BIAS, 2).nominal, 0.23571),  # 3.3 * 60 / 840
         (serial_line.load(serial_line.BUS_BIAS, 2).nominal, 55.714),  # 60 || 780
         (serial_line.received_voltage(500.0).nominal, 1.03448),  # 1.5 * 120 / 174
+        (pulse_input.shortest_pulse(ELECTRONIC), 30.950e-6),  # 12.7875 + 4 + 10.1 k * 714 p * ln(2.735 / 0.38375)
+        (pulse_input.shortest_pause(ELECTRONIC), 27.784e-6),  # 12.7875 + 4 + 11.11 k * 714 p * ln 4
+        (pulse_input.unseen(CONTACT), 260.7e-6),  # 9.9 k * 90 n * ln(3.415 / 2.54875)
+        (serial_line.unit_loads().nominal, 6.838),  # 12 k (1/54 - 1/60 - 1/780)
+        (supply.fuse_current().nominal, 0.38570),  # 5 * 0.22933 / 20.16 + 2 * 6.909 m + 15 m + 300 m
+        (supply.surge_until_converter().low, 1.28),  # 1.6 * 8.8 / 11
+        (supply.converter_load().high, 0.59080),  # 0.5 + 5.15 / 56.72
     ],
 )
 def test_worked_by_hand(found: float, by_hand: float) -> None:
@@ -70,10 +77,14 @@ def test_worked_by_hand(found: float, by_hand: float) -> None:
 
 
 def integrated(
-    circuit: Filter, levels: Callable[[float], bool], until: Callable[[float, float], bool], start_v: float
+    circuit: Filter,
+    levels: Callable[[float], bool],
+    until: Callable[[float, float], bool],
+    start_v: float,
+    supply: float = 3.3,
 ) -> float:
     """Time at which `until(time, volts)` holds, by small steps of the capacitor's current: no formula of the module."""
-    supply, volts, time = 3.3, start_v, 0.0
+    volts, time = start_v, 0.0
     pull_up, series, farad = circuit.pull_up.nominal, circuit.series.nominal, circuit.capacitor.nominal
     step = series * farad / 20_000
     while not until(time, volts):
@@ -110,6 +121,33 @@ def test_short_disturbance_is_dropped_and_a_long_enough_pulse_is_not() -> None:
     # Only while it is surely low: long enough for the filter.
     assert low_for(pulse_input.shortest_pulse(ELECTRONIC) - ELECTRONIC.delay_s, 0.25 * 3.3) >= FILTER_S
     assert low_for(2 * pulse_input.longest_rejected(ELECTRONIC), 0.75 * 3.3) > FILTER_S
+
+
+def exactly(value: float) -> Range:
+    return Range(value, value, value)
+
+
+@pytest.mark.parametrize("least", [False, True], ids=["slowest parts", "fastest parts"])
+def test_shortest_pulse_and_pause_are_counted_with_the_worst_parts(least: bool) -> None:  # noqa: FBT001  a corner
+    """Integrated with every part at a corner: low, and high, at the pin for as long as the counter's filter wants."""
+
+    def corner(part: Range) -> float:
+        return part.low if least else part.high
+
+    volts = pulse_input.SUPPLY.low
+    worst = Filter(
+        exactly(corner(ELECTRONIC.pull_up)), exactly(corner(ELECTRONIC.series)), exactly(corner(ELECTRONIC.capacitor)),
+        exactly(ELECTRONIC.saturation_v.high), ELECTRONIC.delay_s,
+    )  # fmt: skip
+    pulse = pulse_input.shortest_pulse(ELECTRONIC) - ELECTRONIC.delay_s
+    low, high = 0.25 * volts, 0.75 * volts
+    down = integrated(worst, lambda _t: True, lambda _t, v: v <= low, volts, volts)
+    up = integrated(worst, lambda t: t < pulse, lambda t, v: t > pulse and v >= low, volts, volts)
+    assert up - down >= FILTER_S
+    pause = pulse_input.shortest_pause(ELECTRONIC) - ELECTRONIC.delay_s
+    up = integrated(worst, lambda _t: False, lambda _t, v: v >= high, 0.0, volts)
+    down = integrated(worst, lambda t: t >= pause, lambda t, v: t > pause and v <= high, 0.0, volts)
+    assert down - up >= FILTER_S
 
 
 @given(st.randoms(use_true_random=False))
