@@ -48,6 +48,11 @@ async def cycles(hall: Factory) -> int:
     return (await hall.api.stored([NODE])).cycle_totals.get(CHANNEL, 0)
 
 
+def outcomes_in(record: Path) -> dict[str, str]:
+    """What an acceptance record says of each step."""
+    return {step["name"]: step["outcome"] for step in json.loads(record.read_text())["record"]["steps"]}
+
+
 async def readings_more(hall: Factory, count: int) -> None:
     known = len(await temperatures(hall))
 
@@ -197,8 +202,7 @@ async def test_inspector_accepts_the_node(node: Bench, tmp_path: Path) -> None:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     done = json.loads(said.splitlines()[-1])
-    record = json.loads(Path(done["record"]).read_text())["record"]
-    outcomes = {step["name"]: step["outcome"] for step in record["steps"]}
+    outcomes = outcomes_in(Path(done["record"]))
     assert outcomes["relay/0"] == outcomes["cycles/0"] == outcomes["temperature/0"] == "passed"
     assert done["accepted"], outcomes
     # It was driven, and is safe before and after.

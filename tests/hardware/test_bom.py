@@ -114,14 +114,16 @@ def test_a_terminal_for_every_wire(kind: str, file: str) -> None:
     # Two terminals, of whose eight points the bridge takes none.
     points["X1", "0V"] = 8
     assert {place: wires for place, wires in inside.items() if wires + 1 > points[place]} == {}
-    four = sum(1 for place, count in points.items() if count > 2) + 1
+    four = sum(1 for count in points.values() if count > 2) + 1
     assert quantity(kind, "rail terminal", "four wires") == four
     assert quantity(kind, "rail terminal") - four == len(points) - four + 1
     assert quantity(kind, "bridge") == 1
 
 
 def test_prices_in_the_readme_are_the_bill_s() -> None:
-    row = next(line for line in (hardware.HARDWARE / "README.md").read_text().splitlines() if line.startswith("| parts, about"))
+    row = next(
+        line for line in (hardware.HARDWARE / "README.md").read_text().splitlines() if line.startswith("| parts, about")
+    )
     assert [int(found) for found in re.findall(r"(\d+) EUR", row)] == [
         round(bom.total(LINES, kind)) for kind in ("wifi_din", "rs485", "clip_on")
     ]

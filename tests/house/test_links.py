@@ -44,5 +44,7 @@ def test_every_link_leads_somewhere(name: str) -> None:
 
 def test_a_broken_link_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# What's `new`?\n[a](#whats-new) [b](#old) [c](gone.md) [d](https://example.org/x) `[e](none.md)`\n")
+    page.write_text(
+        "# What's `new`?\n[a](#whats-new) [b](#old) [c](gone.md) [d](https://example.org/x) `[e](none.md)`\n"
+    )
     assert broken(page) == ["#old", "gone.md"]

@@ -316,9 +316,10 @@ def _gateway(result: Examination, found: dict[str, Any], now: float) -> None:
         result.note("clock", Verdict.SKIPPED, "the gateway tells its time only to known nodes" if found["ping"] else "")
         return
     difference = found["time"] / 1000 - now
+    # Adding zero takes the sign off a zero.
     result.expect(
         "clock",
-        f"the gateway's is {difference:+.1f} s from this machine's",
+        f"the gateway's is {round(difference, 1) + 0.0:+.1f} s from this machine's",
         good=abs(difference) <= _MAX_CLOCK_DIFFERENCE_S,
         advice="synchronise both with NTP: readings are stamped with the gateway's time",
         otherwise=Verdict.WARNING,

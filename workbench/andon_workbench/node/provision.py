@@ -90,7 +90,7 @@ async def register(url: str, token: str | None, identity: NodeIdentity) -> NodeK
         elif known["machine_id"] != identity.machine:
             raise NodeError(
                 f"{identity.node} is registered on machine {known['machine_id']}, not {identity.machine}: "
-                "move it in the console first, or choose another --node"
+                f"move it first (PATCH /api/v1/nodes/{identity.node}), or choose another --node"
             )
         try:
             return NodeKeys(await api.make_credentials(identity.node))
