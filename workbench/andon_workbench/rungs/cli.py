@@ -40,7 +40,7 @@ _FOLDER = Path("/tmp/andon-renode")  # noqa: S108  made for its owner alone, and
 def up(*, folder: Folder = _FOLDER) -> None:
     """Run the board until Ctrl-C or `andon board renode down`; says its console's port and its host's address."""
     with _one_line_errors():
-        asyncio.run(_hold(_own(folder)))
+        asyncio.run(_hold(_free(_own(folder))))
 
 
 @renode_app.command(epilog="Example:  andon board renode down")
@@ -50,9 +50,8 @@ def down(*, folder: Folder = _FOLDER) -> None:
         state = folder / "up.json"
         if not state.is_file():
             raise RenodeError(f"no board runs in {folder}")
-        running = json.loads(state.read_text())
-        pid = int(running["pid"])
-        if _started(pid) != running["started"]:
+        pid = _running(folder)
+        if pid is None:
             state.unlink()
             raise RenodeError(f"the board in {folder} has ended already")
         os.kill(pid, signal.SIGINT)
@@ -112,6 +111,30 @@ def _own(folder: Path) -> Path:
     if folder.stat().st_uid != os.getuid():
         raise RenodeError(f"{folder} belongs to another user: choose another with --folder")
     return folder
+
+
+def _free(folder: Path) -> Path:
+    """The folder, in which no other board runs: two would take each other's console.
+
+    Raises:
+        RenodeError: one does.
+    """
+    pid = _running(folder)
+    if pid is not None:
+        raise RenodeError(
+            f"a board runs in {folder} already (process {pid}): end it with andon board renode down, or choose another --folder"
+        )
+    return folder
+
+
+def _running(folder: Path) -> int | None:
+    """The process that holds the folder's board, if it is still the one that noted itself there."""
+    try:
+        noted = json.loads((folder / "up.json").read_text())
+        pid = int(noted["pid"])
+    except (OSError, ValueError, KeyError):
+        return None
+    return pid if _started(pid) == noted["started"] else None
 
 
 def _started(pid: int) -> str | None:
