@@ -62,5 +62,5 @@ def figures() -> list[Figure]:
         Figure("D10 conducts from", "SMAJ28A at 1 mA", DIODE_V, "V", SUPPLY_V.high, CONVERTER_HIGHEST_V,
                "not at 30 V (IEC 61131-2), before the converter's 36 V"),
         Figure("surge until PS1 sees 36 V", "(36 V - Vd) 8.8 A / (45.4 V - 34.4 V)", surge_until_converter(), "A", at_least=1.0,
-               why="C9 takes bursts; larger surges: below"),
+               why="C9 takes bursts; larger surges: see above"),
     ]  # fmt: skip

@@ -120,6 +120,13 @@ def test_a_terminal_for_every_wire(kind: str, file: str) -> None:
     assert quantity(kind, "bridge") == 1
 
 
+@pytest.mark.parametrize(("kind", "file"), [("wifi_din", "wifi-din"), ("rs485", "rs485"), ("clip_on", "clip-on")])
+def test_sensor_at_a_terminal_is_on_the_bill(kind: str, file: str) -> None:
+    labels = harness.read(hardware.HARDWARE / f"harness/{file}.yml").document["connectors"]["X2"]["pinlabels"]
+    on_bill = {line.ref for line in LINES if line.quantities[kind]}
+    assert {label.split()[0] for label in labels} <= on_bill & {"S1", "T1"}
+
+
 def test_prices_in_the_readme_are_the_bill_s() -> None:
     row = next(
         line for line in (hardware.HARDWARE / "README.md").read_text().splitlines() if line.startswith("| parts, about")
