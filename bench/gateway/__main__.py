@@ -13,20 +13,20 @@ import signal
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.gateway import figures, peers, processes
+from bench.gateway import figures, fleet, peers, processes
 from bench.gateway.costs import Rig
 from bench.gateway.endurance import many_nodes, memory_growth
 from bench.gateway.queryable import event_to_queryable
 from bench.gateway.report import machine, say
+from bench.gateway.rounds import attempt, compare, middle, report, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.gateway.figures import Figures
+    from bench.gateway.rounds import Entrant
 
 PARTS: Final = ("plain", "oscore", "memory", "nodes", "queryable")
 SATURATED_S: Final = 5.0
@@ -39,57 +39,64 @@ NOISY: Final = 0.05
 
 
 def plain(rig: Rig, wanted: set[str]) -> dict[str, Any]:
-    """The figures of `plain` and `paced_500`."""
-    servers: dict[str, Callable[[Rig], dict[str, float]]] = {"andon": figures.andon_costs}
-    known: dict[str, Callable[[Rig], dict[str, float]]] = {
-        "aiocoap": figures.aiocoap_costs,
-        "node-coap": figures.node_coap_costs,
-        "mosquitto": figures.mosquitto_costs,
+    """The figures of `plain` and `paced_500`, with their spread over the rounds."""
+    own = figures.AndonPlain()
+    known: dict[str, Entrant] = {
+        "aiocoap": figures.aiocoap,
+        "node-coap": figures.node_coap,
+        "mosquitto": figures.mosquitto,
     }
-    servers |= {name: measure for name, measure in known.items() if name in wanted}
-    costs = {name: figures.attempt(rig, name, partial(measure, rig)) for name, measure in servers.items()}
-    for name in known.keys() - servers.keys():
+    entrants = {"andon": own.start} | {name: start for name, start in known.items() if name in wanted}
+    for name in known.keys() - entrants.keys():
         say(f"{name}: null, since PEERS leaves it out")
-
-    def row(kind: str, with_uplink: str) -> dict[str, float | None]:
-        return {
-            "andon_us": costs["andon"].get(kind),
-            "aiocoap_us": costs.get("aiocoap", {}).get(kind),
-            "node_coap_us": costs.get("node-coap", {}).get(kind),
-            "mosquitto_paho_qos1_us": costs.get("mosquitto", {}).get(kind),
-            "andon_with_uplink_us": costs["andon"].get(with_uplink),
+    found = compare(rig, entrants, {"saturated": figures.saturated, "paced": figures.paced})
+    result: dict[str, Any] = {"spread": {}}
+    for key, kind in (("plain", "saturated"), ("paced_500", "paced")):
+        report(rig, key, found[kind], "andon")
+        series = {
+            "andon_us": found[kind].get("andon"),
+            "aiocoap_us": found[kind].get("aiocoap"),
+            "node_coap_us": found[kind].get("node-coap"),
+            "mosquitto_paho_qos1_us": found[kind].get("mosquitto"),
         }
-
-    return {"plain": row("alone", "with_uplink"), "paced_500": row("paced", "paced_with_uplink")}
+        result[key] = {name: middle(each) for name, each in series.items()}
+        result[key]["andon_with_uplink_us"] = own.with_uplink.get(kind)
+        result["spread"][key] = {name: spread(each) for name, each in series.items()}
+    return result
 
 
 def oscore(rig: Rig, wanted: set[str]) -> dict[str, Any]:
-    """The figures of `oscore`."""
-    own = figures.attempt(rig, "andon with OSCORE", partial(figures.andon_oscore, rig))
-    peer: Figures = {}
+    """The figures of `oscore`, with their spread over the rounds."""
+    entrants: dict[str, Entrant] = {"andon": figures.andon_oscore}
     if "aiocoap" in wanted:
-        peer = figures.attempt(rig, "aiocoap with OSCORE", partial(figures.aiocoap_oscore, rig))
+        entrants["aiocoap"] = figures.aiocoap_oscore
     else:
         say("aiocoap with OSCORE: null, since PEERS leaves it out")
-    return {"oscore": {"andon_us": own.get("alone"), "aiocoap_us": peer.get("alone")}}
+    found = compare(rig, entrants, {"saturated": figures.saturated})["saturated"]
+    report(rig, "oscore", found, "andon")
+    series = {"andon_us": found.get("andon"), "aiocoap_us": found.get("aiocoap")}
+    return {
+        "oscore": {name: middle(each) for name, each in series.items()},
+        "spread": {"oscore": {name: spread(each) for name, each in series.items()}},
+    }
 
 
 def memory(rig: Rig, messages: int | None) -> dict[str, Any]:
     """`rss_growth_kb_per_million`; with MESSAGES= all of them are sent, otherwise as many as fit into half a minute."""
     limit_s = MEMORY_S if messages is None else ALL_MESSAGES_LIMIT_S
-    found = figures.attempt(rig, "memory", lambda: memory_growth(rig, messages or MEMORY_MESSAGES, limit_s))
+    found = attempt(rig, "memory", lambda: memory_growth(rig, messages or MEMORY_MESSAGES, limit_s)) or {}
     return {"rss_growth_kb_per_million": found.get("growth"), "rss_growth_messages": found.get("messages")}
 
 
 def nodes(rig: Rig) -> dict[str, Any]:
     """`nodes_10k`."""
-    found = figures.attempt(rig, "10,000 nodes", lambda: many_nodes(rig))
+    found = attempt(rig, "10,000 nodes", lambda: many_nodes(rig)) or {}
     return {"nodes_10k": {"p99_ms": found.get("p99_ms"), "cpu_share": found.get("cpu_share")}}
 
 
 def queryable(rig: Rig) -> dict[str, Any]:
     """`event_to_queryable_ms`."""
-    found = figures.attempt(rig, "event to queryable", lambda: event_to_queryable(rig))
+    found = attempt(rig, "event to queryable", lambda: event_to_queryable(rig)) or {}
     return {"event_to_queryable_ms": {"p50": found.get("p50"), "p99": found.get("p99")}}
 
 
@@ -108,7 +115,10 @@ def _names(known: tuple[str, ...]) -> Callable[[str], set[str]]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.gateway", description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--seconds", type=float, default=SATURATED_S, help="length of each saturated window (default %(default)g)"
+        "--seconds",
+        type=float,
+        default=SATURATED_S,
+        help="saturated load for each server, all rounds together (default %(default)g)",
     )
     parser.add_argument(
         "--messages", type=int, help="messages for the memory's slope (default: as many as fit into half a minute)"
@@ -139,6 +149,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended
     cores = processes.cores()
     os.sched_setaffinity(0, {cores[0]})
+    fleet.room_for_sockets(options.nodes * (len(peers.PEERS) + 1))
     say(machine())
     say(f"generator and stand-in cloud on core {cores[0]}, servers on core {cores[1]}")
     peers.CACHE.mkdir(parents=True, exist_ok=True)
@@ -156,15 +167,19 @@ def main() -> None:
             "queryable": lambda: queryable(rig),
         }
         began = time.monotonic()
+        spreads: dict[str, Any] = {}
         for name, part in parts.items():
             if name in options.only:
-                result |= _rounded(part())
+                part_result = _rounded(part())
+                spreads |= part_result.pop("spread", {})
+                result |= part_result
         say(f"the run took {time.monotonic() - began:.0f} s")
         worst = max(rig.disturbances, default=0.0)
         if worst > NOISY:
             say(
                 f"the machine was not quiet: others used up to {worst:.0%} of the servers' core, so take the figures as upper bounds"
             )
+        result["spread"] = spreads
         result["others_on_core"] = round(worst, 3)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -27,10 +27,10 @@ WARM_UP_LIMIT_S: Final = 8.0
 WARM_UP_FRAMES: Final = 200  # per node and round
 PACED_PER_S: Final = 500
 PACED_LONGER: Final = 2
-"""The paced window lasts so many times longer: at 500 messages/s the kernel's clock of 10 ms needs more of them."""
-LEAST_MESSAGES: Final = 3000
-"""Fewer would drown in the kernel's clock, where a busy machine leaves the server little time."""
-LEAST_FRAMES: Final = 20_000
+"""The paced windows last so many times longer: they see few messages."""
+LEAST_MESSAGES: Final = 1000
+"""In each window, also where a busy machine leaves the server little time."""
+LEAST_FRAMES: Final = 5_000
 _ROOM: Final = 1.6  # frames built, as a multiple of what the warm-up's rate would use
 
 
@@ -41,7 +41,7 @@ class Rig:
     Attributes:
         folder: For configurations, logs and spools; on a disk.
         cores: The generator's (with the stand-in cloud), the server's.
-        seconds: Length of a saturated window.
+        seconds: Saturated load for each server, all rounds together.
         nodes: Node identities and sockets; also the requests on the way.
         say: Prints a remark.
         disturbances: Share of the server's core that others used, for each window so far.
@@ -64,23 +64,28 @@ class Subject:
         servers: The processes whose CPU counts.
         nodes: Its nodes.
         finish: Waits until everything that was accepted is done, given the number of messages since the start.
+        check: Looks at the end whether the server has seen what the generator has sent; LoadError where not.
+        sent: Messages answered since the start.
+        rate: Messages a second that it took in its warm-up.
     """
 
     name: str
     servers: Sequence[ServerProcess]
     nodes: Sequence[Node]
     finish: Callable[[int], None] = lambda _messages: None
+    check: Callable[[int], None] = lambda _messages: None
     sent: int = 0
+    rate: float = 0.0
 
 
 def prepare(nodes: Sequence[Node], count: float) -> None:
-    """Build frames for about `count` messages, shared evenly."""
+    """Build frames for about `count` messages, shared evenly; at least one for each node."""
     for node in nodes:
         node.prepare(max(1, int(count / len(nodes))))
 
 
 def warm_up(rig: Rig, subject: Subject) -> float:
-    """Load it for a moment that does not count; gives the rate, messages per second.
+    """Load it for a moment that does not count; notes and gives the rate, messages per second.
 
     Raises:
         LoadError: It does not answer, or not with 2.04.
@@ -94,31 +99,31 @@ def warm_up(rig: Rig, subject: Subject) -> float:
             _check(subject, tally)
             answered += tally.answered
     drop_frames(subject.nodes)
-    return tally.answered / tally.seconds
+    subject.rate = tally.answered / tally.seconds
+    return subject.rate
 
 
-def saturated_us(rig: Rig, subject: Subject) -> float:
-    """CPU per message, in microseconds, with as many messages as it takes.
+def saturated_us(rig: Rig, subject: Subject, seconds: float) -> float:
+    """CPU per message, in microseconds, with as many messages as it takes; after `warm_up`.
 
     Raises:
         LoadError: It does not answer, or not with 2.04.
     """
-    rate = warm_up(rig, subject)
-    prepare(subject.nodes, max(LEAST_FRAMES, rate * rig.seconds * _ROOM))
+    waiting = sum(len(node.lane.frames) for node in subject.nodes)
+    prepare(subject.nodes, max(LEAST_FRAMES, subject.rate * seconds * _ROOM) - waiting)
 
     def run(generator: Generator) -> Tally:
-        return generator.saturate(rig.seconds, window=rig.nodes, least=LEAST_MESSAGES)
+        return generator.saturate(seconds, window=rig.nodes, least=LEAST_MESSAGES)
 
     return _cost_us(rig, subject, "saturated", run)
 
 
-def paced_us(rig: Rig, subject: Subject) -> float:
+def paced_us(rig: Rig, subject: Subject, seconds: float) -> float:
     """CPU per message, in microseconds, at 500 messages a second.
 
     Raises:
         LoadError: It does not answer, or not with 2.04.
     """
-    seconds = rig.seconds * PACED_LONGER
     drop_frames(subject.nodes)
     prepare(subject.nodes, PACED_PER_S * seconds + len(subject.nodes))
     schedule = even_schedule([node.lane for node in subject.nodes], PACED_PER_S, seconds)
