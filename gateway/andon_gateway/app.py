@@ -73,8 +73,8 @@ COLLECT_AFTER: Final = (20_000, 4, 50)
 """Objects made and not yet freed before Python looks for cycles among them (its own default is 700), and how often before it looks at
 older ones too. A look stops all threads: some 20 ms at these 80,000 objects, 230 ms were seen at 500,000 after 10,000 registrations."""
 SWITCH_S: Final = 0.0005
-"""How long a thread that computes may keep the others waiting; Python's own default is 5 ms. Each recvmsg and sendmsg of the event loop
-gives Python's lock away and then waits that long for it while the uplink renders: a batch of datagrams came to 100 ms."""
+"""How long a thread that computes may keep the others waiting; Python's own default is 5 ms. Each call of the kernel by the event loop
+gives Python's lock away and then waits that long for it while the uplink renders: a batch of datagrams, read one by one, came to 100 ms."""
 
 
 async def build(settings: Settings, config: Path, token: str, influx_token: str) -> Gateway:

@@ -32,7 +32,7 @@ from andon_gateway.spool.spool import Spool
 from andon_gateway.uplink.assets import AssetTable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
 PATIENCE_S = 20.0
@@ -274,6 +274,10 @@ class Sink:
     def send(self, message: bytes, _ancillary: Any, _address: Any) -> None:
         assert len(message) >= 4
         self.sent.append(message)
+
+    def send_all(self, messages: Sequence[Any]) -> None:
+        for message in messages:
+            self.send(*message)
 
     def send_separately(self, *_: Any) -> None:
         raise AssertionError("no timer runs here")

@@ -19,18 +19,17 @@ from aiocoap import Message  # type: ignore[import-untyped]  # aiocoap ships no 
 from aiocoap.numbers.codes import Code  # type: ignore[import-untyped]  # same
 from aiocoap.transports.udp6 import UDP6EndpointAddress  # type: ignore[import-untyped]  # same
 
+from andon_gateway.coap.batches import DATAGRAM_BYTES, datagrams_of
 from andon_gateway.coap.bucket import Bucket
 from andon_gateway.coap.watch import MOST_AT_ONCE, Watch
 from andon_gateway.errors import GatewayError
 from andon_gateway.nodes.table import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from andon_gateway.coap.fast_path import Ancillary, FastPath, SocketAddress
-
-    Datagram = tuple[bytes, Ancillary, int, SocketAddress]
-    """As from recvmsg."""
+    from andon_gateway.coap.batches import Ancillary, Datagram, Outgoing, SocketAddress
+    from andon_gateway.coap.fast_path import FastPath
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +37,6 @@ RECEIVE_BUFFER_BYTES: Final = 4 << 20
 TOLD_PER_S: Final = 0.1
 TOLD_AT_ONCE: Final = 10.0
 """Tracebacks of our own faults: a datagram that provokes one must not fill the disk."""
-_DATAGRAM_BYTES: Final = 4096
-_ANCILLARY_BYTES: Final = 128
 _MSG_ERRQUEUE: Final = 0x2000  # linux/socket.h
 _ERRORS_EVERY: Final = 64  # wake-ups after which the error queue is looked at in any case
 _PKTINFO_ADDRESS_BYTES: Final = 16
@@ -124,6 +121,7 @@ class CoapSocket:
         self._told = Bucket(TOLD_PER_S, TOLD_AT_ONCE)
         # The kernel's default holds some 150 packs, less than nodes send while a group is written; it takes as much as it may.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        self._datagrams = datagrams_of(self._socket)
         # An event loop may stop watching a descriptor that reports an error (uvloop does); one that watches another epoll sees no errors.
         self._poll = select.epoll()
         self._poll.register(self._socket.fileno(), select.EPOLLIN)
@@ -160,6 +158,15 @@ class CoapSocket:
         for report in reports:
             self._report(*report)
 
+    def send_all(self, messages: Sequence[Outgoing]) -> None:
+        """`send` for each, in their order."""
+        at = self._datagrams.send(messages)
+        while at < len(messages):
+            self._errors_wait = True  # one may have stopped it, and was told to nobody
+            self.send(*messages[at])
+            at += 1
+            at += self._datagrams.send(messages[at:])
+
     def send(self, message: bytes, ancillary: Ancillary, address: SocketAddress) -> None:
         """Send from the address that the request came to; what the kernel does not take is lost, and asked for again."""
         try:
@@ -194,16 +201,17 @@ class CoapSocket:
         received = 0
         while received < MOST_AT_ONCE:
             try:
-                data, ancillary, flags, address = self._socket.recvmsg(_DATAGRAM_BYTES, _ANCILLARY_BYTES)
-            except (BlockingIOError, InterruptedError):
-                break
+                datagrams = self._datagrams.receive()
             except OSError:
                 self._errors_wait = True
                 received += 1
                 continue
-            received += 1
-            if not self._taken(data, ancillary, address):
-                self._leave(data, ancillary, flags, address)
+            if not datagrams:
+                break
+            received += len(datagrams)
+            for data, ancillary, flags, address in datagrams:
+                if not self._taken(data, ancillary, address):
+                    self._leave(data, ancillary, flags, address)
         self._fast.end(time.monotonic())
         self._wakeups += 1
         if self._errors_wait or not received or self._wakeups % _ERRORS_EVERY == 0:
@@ -213,7 +221,11 @@ class CoapSocket:
     def _taken(self, data: bytes, ancillary: Ancillary, address: SocketAddress) -> bool:
         """Whether the fast path has handled a datagram; one that it fails on is dropped, and the next one is served."""
         try:
-            return self._to_us(ancillary) and self._fast.take(data, ancillary, address)
+            return (
+                len(ancillary) == 1
+                and (self._unicast.get(ancillary[0][2]) or self._to_us(ancillary[0][2]))
+                and self._fast.take(data, ancillary, address)
+            )
         except Exception:
             if self._told.take():
                 log.exception("a datagram of %s:%d failed unexpectedly", *address[:2])
@@ -227,11 +239,8 @@ class CoapSocket:
             self._fast.counts.malformed += 1
             log.debug("a datagram of %s cannot be handled: %r", address[:2], error)
 
-    def _to_us(self, ancillary: Ancillary) -> bool:
-        """Whether the datagram was sent to one address and not to a group; requests to groups are answered by other rules (RFC 7252 8)."""
-        if len(ancillary) != 1:
-            return False
-        local = ancillary[0][2]
+    def _to_us(self, local: bytes) -> bool:
+        """Whether a datagram was sent to one address and not to a group; requests to groups are answered by other rules (RFC 7252 8)."""
         unicast = self._unicast.get(local)
         if unicast is None:
             if len(self._unicast) >= _MOST_LOCAL:
@@ -245,7 +254,7 @@ class CoapSocket:
         self._errors_wait = False
         for _ in range(MOST_AT_ONCE):
             try:
-                data, ancillary, flags, address = self._socket.recvmsg(_DATAGRAM_BYTES, 1024, _MSG_ERRQUEUE)
+                data, ancillary, flags, address = self._socket.recvmsg(DATAGRAM_BYTES, 1024, _MSG_ERRQUEUE)
             except OSError:
                 return
             self._report(data, ancillary, flags, address)

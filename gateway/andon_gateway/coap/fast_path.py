@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Sequence
 
+    from andon_gateway.coap.batches import Ancillary, Outgoing, SocketAddress
     from andon_gateway.nodes.table import Address
     from andon_gateway.security.oscore import Binding, SecurityContext
 
@@ -48,16 +49,15 @@ SLOW_BURST: Final = 4000.0
 """Of all senders: aiocoap keeps about 3 kB for 247 s for each, and its work must leave time for telemetry."""
 _VERSION: Final = 1
 
-Ancillary = list[tuple[int, int, bytes]]
-"""What recvmsg gave beside the datagram: the address that it was sent to."""
-SocketAddress = tuple[str, int, int, int]
-
 
 class Wire(Protocol):
     """The socket, and what aiocoap keeps for all of its users."""
 
     def send(self, message: bytes, ancillary: Ancillary, address: SocketAddress) -> None:
         """Send one datagram; it may be lost like any other."""
+
+    def send_all(self, messages: Sequence[Outgoing]) -> None:
+        """Send many, in their order."""
 
     def send_separately(
         self, code: int, token: bytes, rest: bytes, ancillary: Ancillary, address: SocketAddress
@@ -192,11 +192,12 @@ class FastPath:
             return False  # a response, an acknowledgement, a ping
         base, source = self._peers.get(address) or self._meet(address)
         key = base | data[2] << 8 | data[3]
-        answers = self._recent.answers
+        recent = self._recent
+        answers = recent.answers
         if key in answers:
             return self._repeat(data, answers[key], ancillary, address)
         answers[key] = UNDER_WAY
-        self._recent.fresh.append(key)
+        recent.fresh.append(key)
         if self._telemetry(key, data, ancillary, address, source):
             return True
         if not self._room(address):
@@ -215,7 +216,7 @@ class FastPath:
         exchange = _Exchange(key, data[:start], ancillary, address)
         found = telemetry(data, start)
         if found is not None:
-            self._examine(exchange, *found, source)
+            self._examine(exchange, found[0], found[1], source)
             return True
         sealed = protected(data, start)
         return sealed is not None and self._unseal(exchange, *sealed, source)
@@ -310,13 +311,27 @@ class FastPath:
     def _answer_all(self, exchanges: Sequence[_Exchange], outcomes: Sequence[Outcome]) -> None:
         last: Outcome | None = None
         code, rest = CHANGED, b""
-        for exchange, outcome in zip(exchanges, outcomes, strict=True):
-            if outcome is not last:
-                last, code = outcome, outcome.answer.value
-                rest = tail(outcome.diagnostic, outcome.max_age_s)
-            self._answer(exchange, code, rest)
+        ready: list[Outgoing] = []
+        try:
+            for exchange, outcome in zip(exchanges, outcomes, strict=True):
+                if outcome is not last:
+                    last, code = outcome, outcome.answer.value
+                    rest = tail(outcome.diagnostic, outcome.max_age_s)
+                message = self._form(exchange, code, rest)
+                if message is not None:
+                    ready.append((message, exchange.ancillary, exchange.address))
+        finally:  # whatever was raised, those before it have their answers
+            if ready:
+                assert self._wire is not None  # noqa: S101 -- datagrams come from it
+                self._wire.send_all(ready)
 
     def _answer(self, exchange: _Exchange, code: int, rest: bytes) -> None:
+        message = self._form(exchange, code, rest)
+        if message is not None:
+            self._send(message, exchange.ancillary, exchange.address)
+
+    def _form(self, exchange: _Exchange, code: int, rest: bytes) -> bytes | None:
+        """The answer as a message; None: it goes separately."""
         exchange.answered = True
         head = exchange.head
         if exchange.context is not None and exchange.binding is not None:
@@ -325,14 +340,15 @@ class FastPath:
         if exchange.separate:
             assert self._wire is not None  # noqa: S101 -- it sent the acknowledgement
             self._wire.send_separately(code, head[HEADER_BYTES:], rest, exchange.ancillary, exchange.address)
-            return
+            return None
         if head[0] >> 4 & 3 == CON:
             message = piggybacked(head, code, rest)
-            self._recent.settle(exchange.key, message)
-        else:
-            assert self._wire is not None  # noqa: S101 -- datagrams come from it
-            message = non_confirmable(head, self._wire.next_message_id(), code, rest)
-        self._send(message, exchange.ancillary, exchange.address)
+            answers = self._recent.answers
+            if exchange.key in answers:  # `settle`, without a call
+                answers[exchange.key] = message
+            return message
+        assert self._wire is not None  # noqa: S101 -- datagrams come from it
+        return non_confirmable(head, self._wire.next_message_id(), code, rest)
 
     def _acknowledge(self) -> None:
         """Acknowledge what the disk keeps waiting; its answer will come separately."""

@@ -23,10 +23,8 @@ _OSCORE_NIBBLE: Final = 0x90  # option 9 as the first one, with a length below 1
 _CONTENT_FORMAT_AFTER_PATH: Final = 0x10
 _MOST_FORMAT_BYTES: Final = 2
 _CBOR_FORMAT: Final = 112
-_STARTS: Final = {
-    (length, code): bytes((0x60 | length, code)) for length in range(MAX_TOKEN_BYTES + 1) for code in range(256)
-}
-"""First two bytes of an acknowledgement by token length and code."""
+_STARTS: Final = [[bytes((0x60 | length, code)) for length in range(MAX_TOKEN_BYTES + 1)] for code in range(256)]
+"""First two bytes of an acknowledgement by code and token length."""
 
 
 def telemetry(data: bytes, start: int) -> tuple[int | None, bytes] | None:
@@ -93,7 +91,7 @@ def piggybacked(head: bytes, code: int, rest: bytes) -> bytes:
         code: Of the answer.
         rest: Its options and payload.
     """
-    return _STARTS[head[0] & 15, code] + head[2:] + rest
+    return _STARTS[code][head[0] & 15] + head[2:] + rest
 
 
 def non_confirmable(head: bytes, message_id: int, code: int, rest: bytes) -> bytes:

@@ -14,7 +14,8 @@ from andon_gateway.workers.upstream import LOST, REPLAYED
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from andon_gateway.coap.fast_path import SocketAddress, _Exchange
+    from andon_gateway.coap.batches import SocketAddress
+    from andon_gateway.coap.fast_path import _Exchange
     from andon_gateway.nodes.table import Address
     from andon_gateway.workers.upstream import Proof, Upstream, WorkerKeys
 

@@ -20,7 +20,7 @@ from andon_gateway.workers.upstream import MessageIds, Upstream, WorkerKeys
 if TYPE_CHECKING:
     import socket
 
-    from andon_gateway.coap.fast_path import Ancillary, SocketAddress
+    from andon_gateway.coap.batches import Ancillary, SocketAddress
 
 log = logging.getLogger(__name__)
 
