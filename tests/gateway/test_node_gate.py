@@ -21,7 +21,7 @@ from andon_gateway.cli import main
 from andon_gateway.nodes.clock import PACKS, ClockWatch
 from andon_gateway.nodes.gate import UNKNOWN_SILENT_MS, GateLimits, NodeGate
 from andon_gateway.nodes.table import Address, NodeTable
-from andon_gateway.senml.pack import Pack, Reading
+from andon_gateway.senml.pack import Columns, Form, Pack, Reading
 from andon_gateway.spool.database import GroupCommit, open_reader
 from andon_gateway.uplink.assets import AssetsEvent, AssetTable
 
@@ -84,6 +84,59 @@ def test_the_number_of_ids_is_bounded_and_known_nodes_always_get_in(make: Make) 
     assert gate.admit("z", later) == "admitted", "a stranger silent for long makes room"
     assert built.forgotten == ["x"]
     assert len(gate.records) == 5
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    built = Gate(tmp_path_factory.mktemp("quiet"), GateLimits(), ("a",))
+    yield built
+    built.database.close()
+
+
+def column_pack(node: str, seq: int, newest_ms: int) -> Pack:
+    """As the decoder of shapes makes them."""
+    form = Form(("temperature/0",), ())
+    return Pack(node, 1, seq, None, None, (), Columns(form, [newest_ms], (1.5,), newest_ms))
+
+
+ARRIVALS = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b"]),
+        st.sampled_from([0, 0, 1, 40, 100, 900, 2_500, -50]),
+        st.sampled_from([0, 0, 0, 100, 5_000, 5_001, 9_000, -5_000, -5_001, -20_000]),
+        st.booleans(),
+    ),
+    max_size=80,
+)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(arrivals=ARRIVALS, rate=st.sampled_from([0.0, 0.5, 10.0]), burst=st.sampled_from([1, 3, 1000]))
+def test_the_short_way_is_the_long_way(
+    quiet: Gate, arrivals: list[tuple[str, int, int, bool]], rate: float, burst: int
+) -> None:
+    """`passes` and, where it says no, the three questions: the same as the three questions alone, in answers, records and readings."""
+    limits = GateLimits(packs_per_s=rate, burst=burst)
+    short, long = (NodeGate(limits, quiet.nodes, quiet.gate._assets, lambda _node: None) for _ in range(2))
+    now_ms = NOW
+    for seq, (node, later_ms, ahead_ms, single) in enumerate(arrivals):
+        now_ms += later_ms
+        answers = []
+        for gate in (short, long):
+            pack = column_pack(node, seq, now_ms + ahead_ms)
+            if single:
+                assert pack.readings  # no columns any more
+            wait_s = 0
+            if gate is long or not gate.passes(pack, now_ms):
+                assert gate.admit(node, now_ms) == "admitted"
+                wait_s = gate.wait_s(node, now_ms)
+                if not wait_s:
+                    gate.check_clock(pack, now_ms)
+            if not wait_s:
+                gate.took([pack], [Address("::1", 1)], [True], now_ms)
+            answers.append((wait_s, pack.readings))
+        assert answers[0] == answers[1]
+        assert short.records == long.records
 
 
 # --- clock ---------------------------------------------------------------------------------------------------------

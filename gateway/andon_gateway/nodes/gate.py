@@ -12,7 +12,7 @@ from andon_gateway.senml.pack import Reading
 from andon_gateway.uplink.lineprotocol import CLOCK_OFFSET_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from andon_gateway.nodes.table import Address, NodeTable
     from andon_gateway.senml.pack import Pack
@@ -112,20 +112,39 @@ class NodeGate:
         self._records[node] = NodeRecord(now_ms, now_ms, self.limits.burst)
         return "admitted"
 
+    def passes(self, pack: Pack, now_ms: int) -> bool:
+        """Whether a pack may come now and there is nothing to note, as nearly always; it is then taken from the node's rate.
+
+        False decides nothing: `admit`, `wait_s` and `check_clock` have to be asked, in this order.
+        """
+        record, columns = self._records.get(pack.node), pack.columns
+        if record is None or columns is None or record.clock_offset_ms or record.clock.recent:
+            return False
+        limits = self.limits
+        if not -limits.clock_limit_ms <= columns.newest_ms - now_ms <= limits.clock_limit_ms:
+            return False
+        return not limits.packs_per_s or self._take_token(record, now_ms)
+
     def wait_s(self, node: str, now_ms: int) -> int:
         """Take one pack from the node's rate; 0, or the seconds after which it may send again (RFC 8516)."""
         rate = self.limits.packs_per_s
         if not rate:
             return 0
         record = self._records[node]
-        passed_s = max(0, now_ms - record.last_ms) / 1000
-        record.tokens = min(self.limits.burst, record.tokens + passed_s * rate)
-        record.last_ms = max(now_ms, record.last_ms)
-        if record.tokens >= 1:
-            record.tokens -= 1
+        if self._take_token(record, now_ms):
             return 0
         record.rate_limited += 1
         return min(MOST_RATE_WAIT_S, max(1, round((1 - record.tokens) / rate)))
+
+    def _take_token(self, record: NodeRecord, now_ms: int) -> bool:
+        """Take one pack from a node's rate; where there is none, the same moment may ask again."""
+        passed_s = max(0, now_ms - record.last_ms) / 1000
+        record.tokens = min(self.limits.burst, record.tokens + passed_s * self.limits.packs_per_s)
+        record.last_ms = max(now_ms, record.last_ms)
+        if record.tokens < 1:
+            return False
+        record.tokens -= 1
+        return True
 
     def check_clock(self, pack: Pack, now_ms: int) -> None:
         """Note the clock's offset; a wrong one is added to the pack as a reading of the node, at most once a minute."""
@@ -159,21 +178,23 @@ class NodeGate:
             record.offset_reported_ms = now_ms
             pack.readings.append(Reading(CLOCK_OFFSET_NAME, now_ms, offset_ms))
 
-    def took(self, pack: Pack, address: Address, now_ms: int, *, new: bool) -> None:
-        """A pack of the node is durable."""
-        record = self._records.get(pack.node)
-        if record is None:  # forgotten while its pack was written
-            return
-        record.last_ms = max(now_ms, record.last_ms)
-        record.address = address
-        if pack.node in self._unknown_ids():
-            _remember(record.sent, pack)
-        if new:
-            record.packs += 1
-            if pack.rejected:
-                record.rejected_records += pack.rejected.total()
-        else:
-            record.duplicates += 1
+    def took(self, packs: Sequence[Pack], addresses: Sequence[Address], news: Sequence[bool], now_ms: int) -> None:
+        """Packs, of which some are new, are durable."""
+        records, unknown = self._records, self._unknown_ids()
+        for pack, address, new in zip(packs, addresses, news, strict=True):
+            record = records.get(pack.node)
+            if record is None:  # forgotten while its pack was written
+                continue
+            record.last_ms = max(record.last_ms, now_ms)
+            record.address = address
+            if pack.node in unknown:
+                _remember(record.sent, pack)
+            if new:
+                record.packs += 1
+                if pack.rejected:
+                    record.rejected_records += pack.rejected.total()
+            else:
+                record.duplicates += 1
 
     def refused(self, address: Address, identity: str | None) -> None:
         """A pack could not be decoded; counted for the node that has authenticated itself or is known at the address."""

@@ -10,8 +10,9 @@ from andon_gateway.errors import StorageUnavailable
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from andon_gateway.senml.pack import Pack
     from andon_gateway.spool.database import Done, GroupCommit
 
 
@@ -113,6 +114,16 @@ class NodeTable:
             return
         fresh = replace(known, address=address, seen_ms=now_ms) if known else Node(address, None, now_ms)
         self._store(node, fresh, lambda _result, _error: None)
+
+    def saw_senders(self, packs: Sequence[Pack], addresses: Sequence[Address], now_ms: int) -> None:
+        """`saw` for the senders of packs, in their order."""
+        nodes = self._nodes
+        for pack, address in zip(packs, addresses, strict=True):
+            known = nodes.get(pack.node)
+            if known is not None and known.address is address:  # as nearly always
+                known.seen_ms = now_ms
+            else:
+                self.saw(pack.node, address, now_ms)
 
     def register(
         self,

@@ -30,7 +30,7 @@ class AccessPolicy:
         """Whether a message about `node` is acceptable from `identity`, None for an unprotected one."""
         if identity is not None:
             return "allowed" if identity == node else "identity"
-        return "allowed" if self.open(node) else "unprotected"
+        return "allowed" if node in self._names or (self._any and self._keys.of_node(node) is None) else "unprotected"
 
     def open(self, node: str) -> bool:
         """Whether the node may speak, and be spoken to, unprotected."""

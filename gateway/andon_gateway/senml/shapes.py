@@ -57,8 +57,8 @@ class Shape:
     """
 
     __slots__ = (
-        "_base", "_booleans", "_boot", "_constant", "_direct", "_form", "_from_integer", "_mask", "_negative", "_offsets", "_rejected", "_seq",
-        "_small", "_unpack", "_values", "_wide", "size",
+        "_base", "_booleans", "_boot", "_changed", "_constant", "_direct", "_form", "_forward", "_from_integer", "_mask", "_negative", "_offsets", "_rejected",
+        "_seq", "_small", "_unpack", "_values", "_wide", "size",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, rejected: Counter[str]) -> None:
@@ -78,6 +78,8 @@ class Shape:
         self._direct = not (parts.negative or parts.wide)
         self._booleans = [number for number, slot in enumerate(parts.values) if slot in parts.booleans]
         self._from_integer = [number for number, slot in enumerate(parts.values) if slot in parts.integers]
+        self._changed = bool(self._booleans or self._from_integer)
+        self._forward = not set(parts.times).intersection(parts.negative)
         self._rejected = rejected
         counted = tuple(number for number, name in enumerate(parts.names) if QUANTITIES[name].cumulative)
         self._form = Form(tuple(parts.names), None if self._booleans else counted)
@@ -92,31 +94,21 @@ class Shape:
                 return None
         if not self._direct and not self._adapt(numbers):
             return None
-        times = self._resolve(numbers, arrival_ms)
-        values = self._values(numbers)
-        if times is None or not isfinite(sum(values)):
+        base_ms, offsets, values = numbers[self._base], self._offsets(numbers), self._values(numbers)
+        newest = base_ms + max(offsets)
+        oldest = base_ms if self._forward and base_ms >= _RELATIVE_LIMIT_MS else base_ms + min(offsets)
+        if newest < _RELATIVE_LIMIT_MS:
+            base_ms, oldest, newest = base_ms + arrival_ms, oldest + arrival_ms, newest + arrival_ms
+        if oldest < _RELATIVE_LIMIT_MS or newest > arrival_ms + FUTURE_LIMIT_MS or not isfinite(sum(values)):
             return None
-        if self._booleans or self._from_integer or 0.0 in values:
+        if self._changed or 0.0 in values:
             checked = self._checked(values)
             if checked is None:
                 return None
             values = checked
         form = self._form
-        columns = _make_columns((form, times[0], values, times[1]))
+        columns = _make_columns((form, [base_ms + offset for offset in offsets], values, newest))
         return Pack(node, numbers[self._boot], numbers[self._seq], None, self._rejected, form.counted, columns)
-
-    def _resolve(self, numbers: list[Any], arrival_ms: int) -> tuple[list[int], int] | None:
-        """The readings' times, and the newest of them."""
-        base_ms = numbers[self._base]
-        offsets = self._offsets(numbers)
-        oldest, newest = base_ms + min(offsets), base_ms + max(offsets)
-        if oldest < _RELATIVE_LIMIT_MS:
-            if newest >= _RELATIVE_LIMIT_MS:
-                return None
-            base_ms, oldest, newest = base_ms + arrival_ms, oldest + arrival_ms, newest + arrival_ms
-        if oldest < _RELATIVE_LIMIT_MS or newest > arrival_ms + FUTURE_LIMIT_MS:
-            return None
-        return [base_ms + offset for offset in offsets], newest
 
     def _adapt(self, numbers: list[Any]) -> bool:
         """Negative numbers from their bytes; False: one is too large."""

@@ -51,7 +51,12 @@ class CycleTotal:
     def advance(self, boot: int, raw: int, time_ms: int) -> int:
         """Add a reading that is not older than the newest point, and give the total at its time."""
         self.newest_ms = time_ms
-        self.newest_total = total = self._raise(boot, raw)
+        highest = self.highest
+        if len(highest) == 1 and boot in highest:  # as nearly always: of one boot, which is not settled
+            highest[boot] = count = max(raw, highest[boot])
+            self.newest_total = total = self.settled + count
+        else:
+            self.newest_total = total = self._raise(boot, raw)
         return total
 
     def _raise(self, boot: int, raw: int) -> int:

@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from andon_gateway.errors import GatewayError, StorageUnavailable
@@ -23,7 +25,7 @@ log = logging.getLogger(__name__)
 SCHEMA_VERSION: Final = 8
 BASE_VERSION: Final = 1  # of schema.sql; a new file gets the upgrades as well, so each table is written down once
 PRIVATE: Final = 0o600
-_ROWS_AT_ONCE: Final = (64, 8, 1)  # few sizes, so that the statements stay prepared
+_ROWS_AT_ONCE: Final = (128, 64, 32, 16, 8, 4, 2, 1)  # few sizes, so that the statements stay prepared
 FAILURE_PAUSE_S: Final = 0.2  # between attempts on a failing disk; waiting work is answered at once in between
 T = TypeVar("T")
 
@@ -69,12 +71,17 @@ def write_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[Se
         rows: All of the same length.
     """
     at = 0
-    while at < len(rows):
-        count = next(size for size in _ROWS_AT_ONCE if size <= len(rows) - at)
-        one = f"({', '.join('?' * len(rows[at]))})"
-        values = [value for row in rows[at : at + count] for value in row]
-        connection.execute(f"{statement} {', '.join([one] * count)}", values)
-        at += count
+    for count in _ROWS_AT_ONCE:
+        while count <= len(rows) - at:
+            values = list(chain.from_iterable(rows[at : at + count]))
+            connection.execute(_for_rows(statement, len(rows[at]), count), values)
+            at += count
+
+
+@cache
+def _for_rows(statement: str, columns: int, count: int) -> str:
+    one = f"({', '.join('?' * columns)})"
+    return f"{statement} {', '.join([one] * count)}"
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

@@ -27,9 +27,12 @@ class SeenRanges:
 
     def add(self, seq: int) -> bool:
         """Note a sequence number; False when it was there already."""
-        if self.ranges and seq == self.ranges[-1][1] + 1:  # in order, as nearly always
-            self.ranges[-1] = (self.ranges[-1][0], seq)
-            return True
+        ranges = self.ranges
+        if ranges:
+            low, high = ranges[-1]
+            if seq == high + 1:  # in order, as nearly always
+                ranges[-1] = (low, seq)
+                return True
         if seq in self:
             return False
         index = bisect_right(self.ranges, (seq, seq))

@@ -172,6 +172,8 @@ class TelemetryIntake:
     def admit(self, pack: Pack, now_ms: int, identity: str | None) -> Pack | Outcome:
         """The part of `examine` after decoding, which wants what only one process has: nodes, rates and clocks."""
         verdict = self._access.verdict(pack.node, identity)
+        if verdict == "allowed" and self._open and self._gate.passes(pack, now_ms):
+            return pack
         if verdict != "allowed":
             answer = Answer.FORBIDDEN if verdict == "identity" else Answer.UNAUTHORIZED
             return self._refuse(Outcome(answer, refusal_text(verdict, pack.node, identity)), verdict)
@@ -211,17 +213,17 @@ class TelemetryIntake:
         self._spool.append_all(packs, now_ms, committed)
 
     def _count(self, packs: Sequence[Pack], sources: Sequence[Address], news: Sequence[bool], now_ms: int) -> None:
-        counts, saw, took = self.counts, self._nodes.saw, self._gate.took
+        counts = self.counts
         readings = taken = 0
-        for pack, source, new in zip(packs, sources, news, strict=True):
+        for pack, new in zip(packs, news, strict=True):
             if new:
                 taken += 1
                 columns = pack.columns
                 readings += len(pack.readings if columns is None else columns.times)
                 if pack.rejected:
                     counts.rejected.update(pack.rejected)
-            saw(pack.node, source, now_ms)
-            took(pack, source, now_ms, new=new)
+        self._nodes.saw_senders(packs, sources, now_ms)
+        self._gate.took(packs, sources, news, now_ms)
         counts.packs += taken
         counts.readings += readings
         counts.duplicates += len(packs) - taken

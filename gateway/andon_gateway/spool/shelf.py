@@ -98,7 +98,7 @@ class Shelf:
     ) -> None:
         """Put down the readings of one pack; `plain`: all values are numbers."""
         text = _format(len(rows)) % tuple(chain.from_iterable(rows)) if plain else _encode(rows)
-        self._put(connection, node, (node, boot, arrival_ms, text, replaces, None), len(text))
+        self._put(connection, node, (node, boot, arrival_ms, text, int(replaces), None), len(text))
 
     def add_columns(self, connection: sqlite3.Connection, pack: Pack, arrival_ms: int, values: Sequence[Value]) -> None:
         """Put down a pack that has columns, is all numbers and replaces no point; its values are given, totals among them."""
@@ -111,13 +111,20 @@ class Shelf:
             layout = self._layouts[form] = Layout(form.names, values)
         text = layout.text
         try:
-            numbers = layout.pack(*times, *values)
+            numbers = bytearray(layout.pack(*times, *values))
         except struct.error:  # a total beyond 64 bits
             rows = list(zip(form.names, times, values, strict=True))
             self.add(connection, pack.node, pack.boot, arrival_ms, rows, replaces=False)
             return
-        row = (pack.node, pack.boot, arrival_ms, text, False, numbers)
-        self._put(connection, pack.node, row, len(text) + len(numbers))
+        # sqlite3 writes an int, a str and a bytearray as they are; for a bool or bytes it first looks for an adapter, which takes as long
+        # as the rest of the row.
+        node = pack.node
+        row = (node, pack.boot, arrival_ms, text, 0, numbers)
+        if self._known is not None and node in self._known:  # as nearly always: `_put`, without its questions
+            self._pending_bytes += len(text) + len(numbers) + ROW_BYTES
+            self._pending["spool"].append(row)
+        else:
+            self._put(connection, node, row, len(text) + len(numbers))
 
     def _put(self, connection: sqlite3.Connection, node: str, row: tuple[object, ...], length: int) -> None:
         size = length + ROW_BYTES  # ASCII: json escapes the rest

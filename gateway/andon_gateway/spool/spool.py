@@ -68,6 +68,7 @@ class Spool:
         self._database = database
         self._taken = Taken()
         self._aggregator = aggregator or Aggregator({}, 0)
+        self._aggregates = self._aggregator.active
         self._observe = observe
         self.on_forget: list[Callable[[sqlite3.Connection, str], None]] = []
         """Called in the writer thread, in the transaction that removes a node."""
@@ -93,7 +94,8 @@ class Spool:
 
         def change(connection: sqlite3.Connection) -> list[bool]:
             self._taken.load(connection)
-            return [self._append(connection, pack, arrival_ms) for pack in packs]
+            append = self._append
+            return [append(connection, pack, arrival_ms) for pack in packs]
 
         self._database.submit(change, done, len(packs))
 
@@ -104,13 +106,13 @@ class Spool:
         counts: list[Count] = []
         observed = None if self._observe is None else self._observe(connection, pack, arrival_ms)
         columns = pack.columns
-        if columns is not None and not observed and pack.counted is not None and not self._aggregator.active:
+        if columns is not None and not observed and pack.counted is not None and not self._aggregates:
             values = self._values(connection, pack, columns, counts)
             if values is not None:
                 self._taken.note(pack, counts)
                 self._shelf.add_columns(connection, pack, arrival_ms, values)
                 return True
-        if pack.counted is not None and not self._aggregator.active:
+        if pack.counted is not None and not self._aggregates:
             rows, replaces = self._numbers(connection, pack, pack.counted, counts)
             numbers = len(rows)
         else:
@@ -131,7 +133,7 @@ class Spool:
         """The rows of a pack, and whether one replaces an earlier point; raw counts go to `counts`."""
         rows: list[Row] = []
         replaces = False
-        aggregates = self._aggregator.active
+        aggregates = self._aggregates
         for reading in pack.readings:
             name, time_ms, value = reading
             if name in _CUMULATIVE and type(value) is int:
@@ -152,19 +154,20 @@ class Spool:
     ) -> Sequence[Value] | None:
         """The values of a pack of numbers with totals in place of counts, if each makes one new point; None: nothing was changed."""
         form, times, values, _ = columns
-        if not form.counted:
+        counted, names = form.counted, form.names
+        if not counted:
             return values
         if not form.distinct:
             return None
-        total_of, node, names, boot = self._taken.total, pack.node, form.names, pack.boot
+        total_of, node, boot = self._taken.total, pack.node, pack.boot
         totals = []
-        for place in form.counted:
+        for place in counted:
             total = total_of(connection, (node, names[place]))
             if times[place] <= total.newest_ms:
                 return None
-            totals.append(total)
+            totals.append((place, total))
         changed = [*values]
-        for place, total in zip(form.counted, totals, strict=True):
+        for place, total in totals:
             raw, time_ms = int(values[place]), times[place]
             changed[place] = total.advance(boot, raw, time_ms)
             counts.append((names[place], raw, time_ms))
