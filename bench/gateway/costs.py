@@ -30,7 +30,7 @@ PACED_LONGER: Final = 2
 """The paced windows last so many times longer: they see few messages."""
 LEAST_MESSAGES: Final = 1000
 """In each window, also where a busy machine leaves the server little time."""
-LEAST_FRAMES: Final = 5_000
+LEAST_FRAMES: Final = 20_000
 _ROOM: Final = 1.6  # frames built, as a multiple of what the warm-up's rate would use
 
 
