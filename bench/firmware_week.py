@@ -62,7 +62,6 @@ def prepare(folder: Path, heap: str, hours: float, sample_s: int, loss: float, c
         (folder / name).write_text(json.dumps(document))
     parts = emulated_parts(ROOT / "firmware")
     put = [f"{folder / name}:/{name}" for name in ("config.json", "keys.json", "week.json")]
-    put.append(f"{BOARD_MAIN}:/main.py")
     words: list[object] = [
         find_micropython(),
         "-X",
@@ -74,6 +73,8 @@ def prepare(folder: Path, heap: str, hours: float, sample_s: int, loss: float, c
         words += ["--hardware", parts.hardware]
     for pair in put:
         words += ["--put", pair]
+    # In place of the firmware's own.
+    words += ["--replace", f"{BOARD_MAIN}:/main.py"]
     return [str(word) for word in words]
 
 

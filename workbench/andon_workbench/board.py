@@ -68,7 +68,10 @@ def _disarm_watchdog(registers: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class BoardFiles:
-    """Where one board keeps its things: flash image, register file, console log; `put` maps board paths to files, `uarts` numbers to ptys."""
+    """Where one board keeps its things: flash image, register file, console log.
+
+    `put` maps board paths to the files that a new flash begins with; afterwards the flash is the truth. `uarts` maps numbers to ptys.
+    """
 
     flash: Path
     registers: Path
