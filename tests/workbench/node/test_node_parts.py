@@ -99,7 +99,9 @@ def test_bundle_has_no_sim_and_both_forms_have_the_same_modules() -> None:
 
 
 def test_source_that_does_not_compile_is_named(tmp_path: Path) -> None:
-    (tmp_path / "andon_node").mkdir()
+    for package in ("andon_base", "andon_node"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
     (tmp_path / "andon_node/bad.py").write_text("def f(:\n")
     for name in ("boot.py", "main.py"):
         (tmp_path / name).touch()
