@@ -31,7 +31,8 @@ HOT = {"when": {"channel": "temperature/0", "above": 85.0}, "relay": 0, "state":
 STORE = """
 import asyncio, json, os, sys
 from andon_node import config
-from andon_node.config_store import ConfigStore, protected
+from andon_node.config_change import protected
+from andon_node.config_store import ConfigStore
 store = None
 resets = []
 

@@ -199,9 +199,9 @@ def test_the_firmware_takes_the_signature_that_is_made_here(tmp_path: Path) -> N
     made = sign(document, key)
     source = (
         f"import sys, asyncio\nsys.path[:0] = [{str(FIRMWARE)!r}, {str(FIRMWARE / 'sim')!r}]\n"
-        "from andon_node.config_store import _check_signature\n"
+        "from andon_node.config_change import check_signature\n"
         "for body in sys.argv[1], sys.argv[1] + ' ':\n"
-        "    print(asyncio.run(_check_signature('relays', body.encode(), sys.argv[2])))\n"
+        "    print(asyncio.run(check_signature('relays', body.encode(), sys.argv[2])))\n"
     )
     script = tmp_path / "check.py"
     script.write_text(source)
