@@ -1,6 +1,6 @@
 """What the node costs: size, start, heap, and time per pack by stage; prints one JSON line.
 
-    .venv/bin/python bench/firmware.py [--heap 176k]
+    .venv/bin/python bench/firmware.py [--heap 88wk]
 
 Size is that of the application compiled by mpy-cross (31-bit small integers, as for an ESP32). Start and heap are those of an
 emulated board that runs the compiled files, from the start of its process to the gateway's first answer 2.04. The stages run

@@ -1,6 +1,6 @@
 """The node's heap with everything on; prints one JSON line.
 
-    .venv/bin/python bench/firmware_heap.py [--heap 160k] [--seconds 30]
+    .venv/bin/python bench/firmware_heap.py [--heap 80wk] [--seconds 30]
 
 A factory of three emulated boards with OSCORE keys, thermometers, counters, a thermocouple, a door contact, relays with an
 interlock and operators who command them, run by the real gateway and cloud. Reported: the smallest free heap and largest free block

@@ -1,6 +1,6 @@
 """Whether the node's heap stays as it is: one emulated board through a week, with keys, commands, loss and outages; one JSON line.
 
-    .venv/bin/python bench/firmware_week.py [--hours 168] [--sample 10] [--loss 0.1] [--keep FILE] [--heap 208k]
+    .venv/bin/python bench/firmware_week.py [--hours 168] [--sample 10] [--loss 0.1] [--keep FILE] [--heap 104wk]
 
 The board's clock jumps from one event to the next (firmware_week_board.py), so the run takes the board's CPU time and no more, and
 another load of the machine changes its duration, not what is measured. In the last five of every forty minutes the gateway is silent, so that
@@ -62,7 +62,6 @@ def prepare(folder: Path, heap: str, hours: float, sample_s: int, loss: float, c
         (folder / name).write_text(json.dumps(document))
     parts = emulated_parts(ROOT / "firmware")
     put = [f"{folder / name}:/{name}" for name in ("config.json", "keys.json", "week.json")]
-    put.append(f"{BOARD_MAIN}:/main.py")
     words: list[object] = [
         find_micropython(),
         "-X",
@@ -74,6 +73,8 @@ def prepare(folder: Path, heap: str, hours: float, sample_s: int, loss: float, c
         words += ["--hardware", parts.hardware]
     for pair in put:
         words += ["--put", pair]
+    # In place of the firmware's own.
+    words += ["--replace", f"{BOARD_MAIN}:/main.py"]
     return [str(word) for word in words]
 
 

@@ -16,18 +16,8 @@ class CommandError(Exception):
     """A command body that is not as docs/protocol.md has it."""
 
 
-class Command:
-    """A checked command."""
-
-    def __init__(self, command_id, state, lease_s, expires_ms):
-        self.id = command_id
-        self.state = state
-        self.lease_s = lease_s
-        self.expires_ms = expires_ms
-
-
 def parse(payload, lease_max_s):
-    """Check a JSON body.
+    """Return (id, state, lease in seconds, expiry in epoch milliseconds) of a JSON body; id and expiry may be None.
 
     Raises:
         CommandError: Says what was expected.
@@ -49,7 +39,7 @@ def parse(payload, lease_max_s):
     expires_ms = body.get("expires_ms")
     if expires_ms is not None and type(expires_ms) is not int:
         raise CommandError("expires_ms: expected whole milliseconds since 1970")
-    return Command(command_id, body["state"], lease_s, expires_ms)
+    return command_id, body["state"], lease_s, expires_ms
 
 
 class CommandDesk:
@@ -78,28 +68,28 @@ class CommandDesk:
     async def execute(self, relay, payload):
         """Carry a command out, or answer a repeated id like the first time."""
         try:
-            command = parse(payload, self._lease_max_s)
+            command_id, state, lease_s, expires_ms = parse(payload, self._lease_max_s)
         except CommandError as error:
             return Response(coap.BAD_REQUEST, str(error))
-        if command.id is not None:
+        if command_id is not None:
             for remembered in self._answers:
-                if remembered is not None and remembered[0] == command.id:
-                    return remembered[1]
-        if command.expires_ms is not None:
-            refusal = self._refuse_expired(command.expires_ms)
+                if remembered is not None and remembered[0] == command_id:
+                    return Response(*remembered[1:])
+        if expires_ms is not None:
+            refusal = self._refuse_expired(expires_ms)
             if refusal is not None:
                 return refusal
-        why = relay.refusal(command.state)
+        why = relay.refusal(state)
         if why is not None:
             return Response(coap.CONFLICT, "relay %d: %s" % (relay.channel, why))
         self._leases.forget(relay)
-        if await relay.switch(command.state, command.lease_s):
+        if await relay.switch(state, lease_s):
             response = self.status(relay)
             response.code = coap.CHANGED
         else:
             response = Response(coap.INTERNAL_SERVER_ERROR, "relay %d: the contact does not follow" % relay.channel)
-        if command.id is not None:
-            self._answers[self._oldest] = (command.id, response)
+        if command_id is not None:
+            self._answers[self._oldest] = (command_id, response.code, response.payload, response.content_format)
             self._oldest = (self._oldest + 1) % _REMEMBERED
         return response
 

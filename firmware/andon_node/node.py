@@ -25,6 +25,7 @@ from andon_node.leases import Leases
 from andon_node.net.link import open_link
 from andon_node.outbox import Outbox
 from andon_node.pack import Recorder
+from andon_node.passing import forget
 from andon_node.relay_watch import RelayWatch
 from andon_node.resources import Resources
 from andon_node.sampler import Sampler
@@ -257,6 +258,8 @@ class Node:
         from andon_node.update.guard import Guard
 
         await Guard(self._works, lambda: self._supervisor.crashes, self._clock).run()
+        # Nothing is on trial any more until the next start.
+        forget("andon_node.update.guard", "andon_node.update.image_trial")
 
     def _works(self):
         return self._sampler.samples > 0 and self._gateway.accepted > 0

@@ -13,7 +13,7 @@ class RelayWatch:
     """Polls the relays.
 
     Attributes:
-        polls: How often.
+        polls: How often; the progress that the watchdog sees.
 
     Args:
         relays: All of them.
@@ -33,7 +33,6 @@ class RelayWatch:
         self._hold_ms = hold_ms
         self._heard_ms = heard_ms
         self._report = report
-        self.polls = 0  # progress, for the watchdog
         self._seen = [relay.contact() for relay in relays]
         self._executed = False
         self.polls = 0
@@ -46,7 +45,6 @@ class RelayWatch:
         """Watch for ever."""
         while True:
             await asyncio.sleep_ms(_POLL_MS)
-            self.polls += 1
             self.polls += 1
             self._interlocks.watch()
             if self._changed() or self._executed:

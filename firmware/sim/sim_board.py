@@ -12,9 +12,9 @@ import vfs
 
 _USAGE = (
     "usage: board.py --flash FILE --registers FILE [--firmware DIR] [--hardware FILE] [--put LOCAL:REMOTE ...] "
-    "[--uart N=PATH ...] [--chip esp32|stm32] [--repl]"
+    "[--replace LOCAL:REMOTE ...] [--uart N=PATH ...] [--chip esp32|stm32] [--repl]"
 )
-_NAMES = ("--flash", "--registers", "--firmware", "--hardware", "--put", "--uart", "--chip")
+_NAMES = ("--flash", "--registers", "--firmware", "--hardware", "--put", "--replace", "--uart", "--chip")
 
 _STARTERS = ("board.py", "sim_board.py")
 # What a board's firmware imports by these names.
@@ -58,6 +58,24 @@ def _copy_tree(source, target):
             _copy(source + "/" + name, target + "/" + name)
 
 
+def _place(source, name):
+    target = _root + "/" + name
+    # A power cut leaves the file as it was, or the new one.
+    _copy(source, target + ".new")
+    os.rename(target + ".new", target)
+
+
+def _equip(options):
+    """Give a board that has never run what it leaves the factory with; what is on the flash of any other is its own."""
+    if _exists(_root + "/main.py"):
+        return
+    for local, remote in options["--put"]:
+        if not _exists(_root + "/" + remote):
+            _place(local, remote)
+    if "--firmware" in options:
+        _install(options["--firmware"])
+
+
 def _install(firmware):
     for name, kind, *_ in _host.ilistdir(firmware):
         # Packages only; sim/ stays outside: it is the board, not what runs on it.
@@ -65,7 +83,7 @@ def _install(firmware):
             _copy_tree(firmware + "/" + name, _root + "/" + name)
     # main.py comes last: where it is, everything is.
     for name in ("boot.py", "main.py"):
-        _copy(firmware + "/" + name, _root + "/" + name)
+        _place(firmware + "/" + name, name)
 
 
 def _absolute(path):
@@ -73,7 +91,7 @@ def _absolute(path):
 
 
 def _arguments(words):
-    options = {"--put": [], "--uart": [], "--repl": False, "--chip": "esp32"}
+    options = {"--put": [], "--replace": [], "--uart": [], "--repl": False, "--chip": "esp32"}
     position = 0
     while position < len(words):
         if words[position] == "--repl":
@@ -82,8 +100,11 @@ def _arguments(words):
             continue
         if words[position] not in _NAMES or position + 1 >= len(words):
             raise SystemExit(_USAGE)
-        if words[position] in ("--put", "--uart"):
-            options[words[position]].append(words[position + 1])
+        if words[position] == "--uart":
+            options["--uart"].append(words[position + 1])
+        elif words[position] in ("--put", "--replace"):
+            local, _, remote = words[position + 1].partition(":")
+            options[words[position]].append((_absolute(local), remote.lstrip("/")))
         elif words[position] == "--chip":
             options["--chip"] = words[position + 1]
         else:
@@ -183,11 +204,9 @@ def power_up(words, start, sim, memory, image):
         # Flash has a folder of its own there, and "/" holds nothing else.
         _root = "/flash"
     _mount(options["--flash"])
-    if "--firmware" in options and not _exists(_root + "/main.py"):
-        _install(options["--firmware"])
-    for pair in options["--put"]:
-        local, _, remote = pair.partition(":")
-        _copy(_absolute(local), _root + "/" + remote.lstrip("/"))
+    _equip(options)
+    for local, remote in options["--replace"]:
+        _place(local, remote)
     machine.flash_image = options["--flash"], _host
     cause, mode = _last_cause(options["--flash"] + ".reset")
     machine.power_on(cause, hashlib.sha256(options["--flash"].encode()).digest()[:6])

@@ -14,8 +14,11 @@ class FlashImage:
     def __init__(self, path, host):
         self._erased = b"\xff" * _PIECE
         try:
-            host.stat(path)
+            size = host.stat(path)[6]
         except OSError:
+            size = 0
+        # None yet, or its very first start was cut short.
+        if size < _BLOCKS * _BLOCK:
             with host.open(path, "wb") as image:
                 for _ in range(_BLOCKS * _BLOCK // _PIECE):
                     image.write(self._erased)

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,14 +47,6 @@ def running_document(factory: Factory, node: str) -> dict[str, Any]:
     return document
 
 
-def left_alone(factory: Factory, node: str) -> None:
-    """From now on the board keeps its configuration: the emulation would lay the first one onto its flash at each start."""
-    board = factory.boards[node]
-    board.files = replace(
-        board.files, put={path: file for path, file in board.files.put.items() if path != "/config.json"}
-    )
-
-
 def text_of(document: dict[str, Any], revision: int, **changes: Any) -> bytes:
     """A document as an engineer writes it, long enough for several blocks."""
     return json.dumps({**document, **changes, "revision": revision}, indent=4).encode()
@@ -81,6 +72,11 @@ async def ended(factory: Factory, order: str) -> dict[str, Any]:
 async def runs(factory: Factory, node: str, revision: int) -> bool:
     """Whether the registry says that the node runs a revision."""
     return any(item["id"] == node and item["revision"] == revision for item in await factory.api.nodes())
+
+
+async def boots(factory: Factory, node: str) -> float:
+    """Number of the board's newest start that the store knows."""
+    return max((value for _, value in await factory.api.history("node", "boots", node)), default=0)
 
 
 def applied(order: dict[str, Any]) -> list[str]:
@@ -114,7 +110,6 @@ async def test_what_becomes_of_a_configuration(tmp_path: Path) -> None:
         assert await factory.first_readings(START_LIMIT_S) == []
         await until("revision 0 in the registry", lambda: runs(factory, node, 0))
         document = running_document(factory, node)
-        left_alone(factory, node)
 
         # A good one, by the command that CI would use.
         good = tmp_path / "good.json"
@@ -125,6 +120,18 @@ async def test_what_becomes_of_a_configuration(tmp_path: Path) -> None:
         (confirmed,) = await factory.api.configurations(node)
         confirmed = await factory.api.configuration(confirmed["id"])
         assert applied(confirmed) == ["requested", "sent", "trial", "confirmed"]
+
+        # The power goes, and the board comes back with what was pushed: the node itself says which revision it runs.
+        before = await boots(factory, node)
+        await factory.power_cut(node)
+        await factory.power_on(node)
+
+        async def back() -> bool:
+            return await boots(factory, node) > before
+
+        await until("the board's next start", back)
+        again = await ended(factory, await ordered(factory, node, text_of(document, 1, pack_ms=3000)))
+        assert (again["status"], "revision: expected more than 1" in again["detail"]) == ("refused", True)
 
         # One that endangers outputs: refused by the node without the site's signature, and by the cloud with a wrong one.
         relays = [{**document["relays"][0], "min_on_s": 1}]
@@ -159,7 +166,6 @@ async def test_a_gateway_that_dies_after_it_told_the_node_tells_how_it_ended(tmp
         (node,) = factory.boards
         assert await factory.first_readings(START_LIMIT_S) == []
         document = running_document(factory, node)
-        left_alone(factory, node)
         order = await ordered(factory, node, text_of(document, 1))
 
         async def told() -> bool:

@@ -31,12 +31,13 @@ from binascii import crc32
 os.chdir(sys.argv[2])
 from andon_node.coap import endpoint as coap_endpoint
 from andon_node.coap import message as coap
-from andon_node.coap import observers, open_security
-from andon_node.coap.endpoint import Endpoint, Response
+from andon_node.coap import observers, open_security, server
+from andon_node.coap.endpoint import Endpoint
+from andon_node.coap.response import CoapError, Response
 from andon_node.net import udp
 
 coap_endpoint.ACK_TIMEOUT_MS = 150
-coap_endpoint.SEPARATE_AFTER_MS = 100
+server.SEPARATE_AFTER_MS = 100
 observers.POLL_MS = 10
 peer = udp.address_of("127.0.0.1", int(sys.argv[1]))
 count = 0
@@ -50,7 +51,7 @@ async def ask(path):
     try:
         response = await endpoint.request(peer, method, options, payload, None, 3)
         result = coap.code_text(response.code).encode() + b" " + bytes(response.payload)
-    except coap_endpoint.CoapError as error:
+    except CoapError as error:
         result = repr(error).encode()
 
 async def handle(request):

@@ -65,16 +65,19 @@ class EmulatedBoard:
         self._folder = folder
         self._registers = registers
         self._process: subprocess.Popen[bytes] | None = None
+        self._config = folder / "config.json"
+        self._config_by = "--put"
         self.console = folder / "console.txt"
 
     def put_config(self, config: dict[str, Any] | str) -> None:
-        """Set what is put onto the flash as config.json at the next start."""
-        text = config if isinstance(config, str) else json.dumps(config)
-        (self._folder / "config.json").write_text(text)
+        """Set the config.json that the board begins with, or, once it has run, what takes its place at the next start."""
+        self._config.write_text(config if isinstance(config, str) else json.dumps(config))
+        self._config_by = "--replace" if (self._folder / "flash.img").exists() else "--put"
 
     def start(self) -> None:
         """Power up."""
-        put = [f"{self._folder / 'config.json'}:config.json"] if (self._folder / "config.json").exists() else []
+        put = [self._config_by, f"{self._config}:config.json"] if self._config.exists() else []
+        self._config_by = "--put"
         parts = emulated_parts(FIRMWARE)
         with self.console.open("ab") as console:
             self._process = subprocess.Popen(
@@ -93,7 +96,7 @@ class EmulatedBoard:
                     str(parts.hardware),
                     "--chip",
                     self._chip,
-                    *(word for pair in put for word in ("--put", pair)),
+                    *put,
                 ],
                 stdout=console,
                 stderr=console,
@@ -114,4 +117,4 @@ class EmulatedBoard:
 
     def log(self) -> str:
         """Everything the console showed so far."""
-        return self.console.read_text(errors="replace")
+        return self.console.read_text(errors="replace") if self.console.exists() else ""

@@ -17,7 +17,8 @@ import asyncio
 import sys
 from andon_node.coap import endpoint as coap_endpoint
 from andon_node.coap import message as coap
-from andon_node.coap.endpoint import Endpoint, Response
+from andon_node.coap.endpoint import Endpoint
+from andon_node.coap.response import CoapError, Response
 from andon_node.net import udp
 
 coap_endpoint.ACK_TIMEOUT_MS = int(sys.argv[2])
@@ -32,7 +33,7 @@ async def ask(retransmit):
     try:
         response = await endpoint.request(peer, coap.GET, [(coap.URI_PATH, b"thing")], max_retransmit=retransmit)
         result = coap.code_text(response.code).encode() + b" " + bytes(response.payload)
-    except coap_endpoint.CoapError as error:
+    except CoapError as error:
         result = repr(error).encode()
 
 async def handle(request):

@@ -13,6 +13,8 @@ from firmware.emulated_board import board_config, wait_for
 from firmware.micropython_vm import FIRMWARE, run_vm
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from firmware.emulated_board import EmulatedBoard
     from firmware.register_file import RegisterFile
 
@@ -111,6 +113,30 @@ def test_boot_number_grows_whenever_the_power_is_cut(board: EmulatedBoard, regis
         numbers = boots(board)
         assert numbers == sorted(set(numbers))
     assert len(boots(board)) >= 2
+
+
+def test_a_board_that_has_run_keeps_its_own_files(board: EmulatedBoard, tmp_path: Path) -> None:
+    """What the emulation gives a new board never comes between a flash and what was pushed to it."""
+    board.put_config(board_config(free_udp_port()))
+    run_to_its_number(board)
+    (tmp_path / "config.json").write_text("{")
+    run_to_its_number(board)
+    assert "recovery" not in board.log()
+
+
+def test_power_cut_in_the_very_first_start_costs_a_board_none_of_its_files(
+    board: EmulatedBoard, tmp_path: Path
+) -> None:
+    board.put_config(board_config(free_udp_port()))
+    dice = random.Random(5)
+    for _ in range(6):
+        for image in tmp_path.glob("flash.img*"):
+            image.unlink()
+        board.start()
+        wait_until_time(time.monotonic() + dice.random() * 0.3)
+        board.kill()
+        run_to_its_number(board)
+    assert "recovery" not in board.log()
 
 
 def test_reset_ends_with_the_status_that_asks_for_a_restart(registers: RegisterFile) -> None:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 # Exit status of a board that called machine.reset() or whose watchdog bit.
 RESET_STATUS = 75
-# MicroPython's heap on emulated boards (docs/firmware.md, "Size, start and heap"), by chip: only an ESP32 runs its applications in place.
-HEAPS = {"esp32": "208k", "stm32": "384k"}
+# MicroPython's heap on emulated boards by chip (docs/firmware.md, "Size, start and heap"), in words of 32 bits, as a chip has them: `w` makes
+# 104 KiB of such words 208 KiB on a 64-bit VM. Only an ESP32 runs its applications in place.
+HEAPS = {"esp32": "104wk", "stm32": "192wk"}
 _CRASH_PAUSE_S = 1.0
 # Deadline of the watchdog in the register file, and the reset cause that such a reset has (docs/emulation.md). The board bites
 # itself when it can; the margin is for a host that is busy.
@@ -68,7 +69,10 @@ def _disarm_watchdog(registers: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class BoardFiles:
-    """Where one board keeps its things: flash image, register file, console log; `put` maps board paths to files, `uarts` numbers to ptys."""
+    """Where one board keeps its things: flash image, register file, console log.
+
+    `put` maps board paths to the files that a new flash begins with; afterwards the flash is the truth. `uarts` maps numbers to ptys.
+    """
 
     flash: Path
     registers: Path

@@ -15,11 +15,8 @@ from typing import Final
 from mpremote.romfs import VfsRomWriter  # type: ignore[import-untyped]  # has no types
 
 from andon_workbench.bundle import build
-from andon_workbench.bundle.build import compile_package, source_version
+from andon_workbench.bundle.build import PACKAGES, ROOT_FILES, compile_firmware, compile_package
 
-PACKAGES: Final = ("andon_base", "andon_node")
-"""What lies on a board's flash in folders of its own."""
-_ROOT_FILES: Final = ("boot.py", "main.py")
 _HARDWARE: Final = "sim"
 _CACHE: Final = Path(".cache/emulated")
 
@@ -57,15 +54,9 @@ def emulated_parts(firmware: Path, cache: Path | None = None) -> EmulatedParts:
     return EmulatedParts(kept / "firmware", kept / "hardware.romfs")
 
 
-def install(firmware: Path, target: Path, version: str) -> dict[str, bytes]:
-    """Compile the firmware into a folder, as it goes onto a blank board; return the compiled files by name."""
-    files = {
-        name: content
-        for package in PACKAGES
-        for name, content in compile_package(firmware, version, package=package).items()
-    }
-    for name in _ROOT_FILES:
-        files[name] = (firmware / name).read_bytes()
+def install(firmware: Path, target: Path, version: str | None = None) -> dict[str, bytes]:
+    """Compile the firmware into a folder, as it goes onto a blank board; return the files by name."""
+    files = compile_firmware(firmware, version)
     for name, content in files.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes(content)
@@ -75,13 +66,13 @@ def install(firmware: Path, target: Path, version: str) -> dict[str, bytes]:
 def hardware_image(firmware: Path) -> bytes:
     """The board's own modules as a ROMFS image."""
     writer = VfsRomWriter()
-    for name, content in compile_package(firmware, "", package=_HARDWARE).items():
+    for name, content in compile_package(firmware, package=_HARDWARE).items():
         writer.mkfile(name.removeprefix(f"{_HARDWARE}/"), content)
     return bytes(writer.finalise())
 
 
 def _compile(firmware: Path, target: Path) -> None:
-    install(firmware, target / "firmware", source_version(firmware))
+    install(firmware, target / "firmware")
     (target / "hardware.romfs").write_bytes(hardware_image(firmware))
 
 
@@ -89,7 +80,7 @@ def _digest(firmware: Path) -> str:
     # The way of compiling is a part of the result.
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(build.__file__).parent.glob("*.py"))))
     sources = [path for package in (*PACKAGES, _HARDWARE) for path in (firmware / package).rglob("*.py")]
-    for path in sorted([*sources, *(firmware / name for name in _ROOT_FILES)]):
+    for path in sorted([*sources, *(firmware / name for name in ROOT_FILES)]):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(firmware)} {len(content)}\n".encode() + content)
     return digest.hexdigest()[:16]

@@ -7,10 +7,8 @@ from micropython import const
 from andon_node.coap import message as coap
 from andon_node.coap.response import Response
 
-# Our largest block: exponent 5, 512 bytes. A response up to a whole message goes out in one piece unless the client
-# asks for blocks.
+# Our largest block: exponent 5, 512 bytes.
 _SZX = const(5)
-_WHOLE = const(1024)
 MAX_BODY = 8192
 
 
@@ -21,28 +19,33 @@ class Blocks:
         self._kept = None
         self._upload = None
 
-    def cut(self, request, source, response):
+    def take(self, request):
+        """Take a request with a block option.
+
+        Returns:
+            The answer to it, or None: `request.payload` is complete, and is to be handled.
+        """
+        return self._assemble(request) or self._cached(request)
+
+    def cut(self, request, response):
         """Make a response fit: its first block, or the block that was asked for."""
-        if isinstance(response.payload, str):
-            response.payload = response.payload.encode()
-        block2 = request.option(coap.BLOCK2)
-        if response.code != coap.CONTENT or (block2 is None and len(response.payload) <= _WHOLE):
+        if response.code != coap.CONTENT:
             return response
-        number, _, szx = _parse(block2)
+        number, _, szx = _parse(request.option(coap.BLOCK2))
         if szx == 7:
             return _refuse(response, coap.BAD_REQUEST, "Block2: size exponent 7 is reserved")
         if len(response.payload) > 16 << min(szx, _SZX):
-            self._kept = (source, request.values(coap.URI_PATH), response)
+            self._kept = (request.source, request.values(coap.URI_PATH), response)
         return self._block(response, number, min(szx, _SZX))
 
-    def cached(self, request, source):
+    def _cached(self, request):
         """Return a later block of a response that is being fetched, None where this is nothing of that kind."""
         block2 = request.option(coap.BLOCK2)
         kept = self._kept
         if block2 is None or kept is None or request.code != coap.GET:
             return None
         number, _, szx = _parse(block2)
-        if number == 0 or szx == 7 or kept[0] != source or kept[1] != request.values(coap.URI_PATH):
+        if number == 0 or szx == 7 or kept[0] != request.source or kept[1] != request.values(coap.URI_PATH):
             return None
         return self._block(kept[2], number, min(szx, _SZX))
 
@@ -64,12 +67,8 @@ class Blocks:
         response.observable = whole.observable
         return response
 
-    def assemble(self, request, source):
-        """Take a block of a long request.
-
-        Returns:
-            The answer to this block, or None when `request.payload` is complete.
-        """
+    def _assemble(self, request):
+        """Take a block of a long request; return the answer to it, None when the payload is complete."""
         block1 = request.option(coap.BLOCK1)
         if block1 is None:
             return None
@@ -79,9 +78,9 @@ class Blocks:
             return _answer(coap.BAD_REQUEST, block1, "Block1: the block has not the size that it says")
         path = request.values(coap.URI_PATH)
         if number == 0:
-            self._upload = (source, path, bytearray())
+            self._upload = (request.source, path, bytearray())
         upload = self._upload
-        if upload is None or upload[0] != source or upload[1] != path or len(upload[2]) != number * size:
+        if upload is None or upload[0] != request.source or upload[1] != path or len(upload[2]) != number * size:
             return _answer(coap.REQUEST_ENTITY_INCOMPLETE, block1, "Block1: begin again with block 0")
         if len(upload[2]) + len(request.payload) > MAX_BODY:
             self._upload = None

@@ -53,6 +53,8 @@ SIZE2 = 28
 ECHO = 252
 
 _PAYLOAD_MARKER = const(0xFF)
+# The critical options that a node understands, a bit each: Uri-Host, Uri-Port, OSCORE, Uri-Path, Uri-Query, Accept, Block2, Block1.
+_UNDERSTOOD = const(1 << 3 | 1 << 7 | 1 << 9 | 1 << 11 | 1 << 15 | 1 << 17 | 1 << 23 | 1 << 27)
 
 
 class MessageError(Exception):
@@ -96,6 +98,11 @@ class Message:
     def is_response(self):
         """Whether the code is of class 2, 4 or 5."""
         return self.code >> 5 in (2, 4, 5)
+
+
+def is_unknown_critical(number):
+    """Whether a message with this option is to be refused: it must be understood [5.4.1: odd numbers] and is not."""
+    return number & 1 == 1 and _UNDERSTOOD >> number & 1 == 0
 
 
 def uint(value):

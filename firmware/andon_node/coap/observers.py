@@ -31,10 +31,11 @@ class _Observer:
 
 
 class Observers:
-    """The observers of one endpoint."""
+    """The observers of one server."""
 
-    def __init__(self, endpoint):
+    def __init__(self, endpoint, server):
         self._endpoint = endpoint
+        self._server = server
         self._observers = []
         self._some = asyncio.Event()
 
@@ -83,7 +84,7 @@ class Observers:
                     await self._look(observer)
 
     async def _look(self, observer):
-        response = await self._endpoint.handle(observer.request)
+        response = await self._server.handle(observer.request)
         fresh = crc32(response.payload)
         observer.quiet += 1
         if fresh == observer.seen and observer.quiet < _RENEW_POLLS:
@@ -102,12 +103,12 @@ class Observers:
     def _send(self, observer, response, confirmable):
         observer.mid = self._endpoint.next_mid()
         kind = coap.CON if confirmable else coap.NON
-        data = self._endpoint.encode_response(kind, observer.mid, observer.token, response, observer.binding)
+        data = self._server.encode(kind, observer.mid, observer.token, response, observer.binding)
         if confirmable:
             observer.confirming = True
             asyncio.create_task(self._confirm(observer, data))  # noqa: RUF006 - MicroPython's loop holds its tasks
         else:
-            self._endpoint.send(data, observer.source)
+            self._endpoint.datagrams.send(data, observer.source)
 
     async def _confirm(self, observer, data):
         if not await self._endpoint.confirm(data, observer.mid, observer.source):

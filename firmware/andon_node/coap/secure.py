@@ -8,6 +8,7 @@ from andon_node.coap import message as coap
 from andon_node.coap.response import CoapError
 from andon_node.oscore import message as oscore
 from andon_node.oscore.errors import EchoRequiredError, OscoreError
+from andon_node.passing import forget
 
 # Challenges that recordings may make us send.
 _CHALLENGES = const(5)
@@ -24,6 +25,9 @@ def load():
         # Without its keys a node measures on and keeps what it measures; it never falls back to open speech.
         print("keys:", error)
         return Secure(None, str(error))
+    finally:
+        # What reads and derives keys has done its work.
+        forget("andon_node.oscore.keys", "andon_node.oscore.derivation", "andon_node.oscore.hkdf")
     return None if context is None else Secure(context)
 
 

@@ -60,6 +60,7 @@ class DatagramSocket:
         self._sock.setblocking(False)
         self._sock.bind(socket.getaddrinfo("0.0.0.0", port)[0][-1])  # noqa: S104 - a node serves on its only interface
         self._readable = _Readable(self._sock)
+        self._peer = None
 
     async def receive(self):
         """Wait for a datagram and return (bytes, address)."""
@@ -73,7 +74,11 @@ class DatagramSocket:
                 # It waits in the socket meanwhile, and so does nobody else.
                 await asyncio.sleep_ms(_PAUSE_MS)
                 continue
-            return data, _comparable(address)
+            address = _comparable(address)
+            if address != self._peer:
+                self._peer = address
+            # Whoever remembers many messages of one peer keeps one address.
+            return data, self._peer
 
     def _read(self):
         # MicroPython takes memory for the longest datagram before it reads one, and gives back what was too much.

@@ -15,13 +15,15 @@ _BACKOFF_MIN_MS = const(1000)
 _BACKOFF_MAX_MS = const(60000)
 
 
-class Wifi:
-    """The station interface of the board."""
+class WifiLink:
+    """Wi-Fi and UDP as a link (net/link.py)."""
 
-    def __init__(self, ssid, password, hostname):
-        network.hostname(hostname)
-        self._ssid = ssid
-        self._password = password
+    def __init__(self, settings):
+        network.hostname(settings.node)
+        self._ssid = settings.ssid
+        self._password = settings.password
+        self._gateway = (settings.gateway_host, settings.gateway_port)
+        self.datagrams = udp.DatagramSocket(settings.coap_port)
         self._wlan = network.WLAN(network.WLAN.IF_STA)
 
     def connected(self):
@@ -33,6 +35,14 @@ class Wifi:
         if not self._wlan.isconnected():
             return 0
         return self._wlan.status("rssi")
+
+    def gateway_address(self):
+        """Ask for the gateway's address.
+
+        Raises:
+            OSError: The name is unknown.
+        """
+        return udp.address_of(*self._gateway)
 
     async def wait_connected(self):
         """Return as soon as there is a connection."""
@@ -70,20 +80,3 @@ class Wifi:
             await asyncio.sleep_ms(_POLL_MS)
         print("wifi: no connection to %s, trying again" % self._ssid)
         return False
-
-
-class WifiLink(Wifi):
-    """Wi-Fi and UDP as a link (net/link.py)."""
-
-    def __init__(self, settings):
-        super().__init__(settings.ssid, settings.password, settings.node)
-        self.datagrams = udp.DatagramSocket(settings.coap_port)
-        self._gateway = (settings.gateway_host, settings.gateway_port)
-
-    def gateway_address(self):
-        """Ask for the gateway's address.
-
-        Raises:
-            OSError: The name is unknown.
-        """
-        return udp.address_of(*self._gateway)

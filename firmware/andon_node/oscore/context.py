@@ -4,8 +4,7 @@ import os
 
 from micropython import const
 
-from .aes_ccm import KEY_BYTES, NONCE_BYTES, AesCcm
-from .hkdf import expand, extract
+from .aes_ccm import NONCE_BYTES, AesCcm
 from .replay import ReplayWindow
 from .sequence import SenderSequence
 
@@ -17,36 +16,11 @@ MAX_ID_BYTES = const(7)  # nonce length minus 6 (RFC 8613 3.3)
 _MAX_PIV_BYTES = const(5)
 _ALG_AEAD = const(10)  # AES-CCM-16-64-128
 _ECHO_BYTES = const(8)
-_SHORT_BSTR = const(24)  # from here on CBOR needs a length byte
 _MAX_ID_CONTEXT_BYTES = const(255)  # the option has one byte for its length (RFC 8613 6.1)
 _AAD_BYTES = const(31)
 # ["Encrypt0", h'', external_aad], and external_aad = [1, [10], kid, piv, h''] up to the kid (RFC 8613 5.4)
 _AAD_HEAD = const(b"\x83\x68Encrypt0\x40")
 _AAD_ARRAY = b"\x85\x01\x81" + bytes([_ALG_AEAD])
-
-
-def _bstr(value: bytes) -> bytes:
-    """A CBOR byte string (RFC 8949 3.1, major type 2) of up to 255 bytes."""
-    return bytes([0x40 | len(value)] if len(value) < _SHORT_BSTR else [0x58, len(value)]) + value
-
-
-def _info(role_id: bytes, id_context: "bytes | None", kind: str, length: int) -> bytes:
-    """The CBOR array `info` of RFC 8613 3.2.1."""
-    name = kind.encode()
-    context = b"\xf6" if id_context is None else _bstr(id_context)
-    return b"\x85" + _bstr(role_id) + context + bytes([_ALG_AEAD, 0x60 | len(name)]) + name + bytes([length])
-
-
-def derive(
-    master_secret: bytes, master_salt: bytes, id_context: "bytes | None", sender_id: bytes, recipient_id: bytes
-) -> "tuple[bytes, bytes, bytes]":
-    """Derive (sender key, recipient key, Common IV) with HKDF-SHA-256 (RFC 8613 3.2.1)."""
-    key = extract(master_salt, master_secret)
-    return (
-        expand(key, _info(sender_id, id_context, "Key", KEY_BYTES), KEY_BYTES),
-        expand(key, _info(recipient_id, id_context, "Key", KEY_BYTES), KEY_BYTES),
-        expand(key, _info(b"", id_context, "IV", NONCE_BYTES), NONCE_BYTES),
-    )
 
 
 def encode_piv(number: int) -> bytes:
@@ -93,6 +67,9 @@ class SecurityContext:
             raise ValueError("sender and recipient need different ids")
         if id_context is not None and len(id_context) > _MAX_ID_CONTEXT_BYTES:
             raise ValueError("an id context has at most 255 bytes here")
+        # Needed this once.
+        from .derivation import derive
+
         sender_key, recipient_key, self._common_iv = derive(
             master_secret, master_salt, id_context, sender_id, recipient_id
         )

@@ -31,7 +31,8 @@ HOT = {"when": {"channel": "temperature/0", "above": 85.0}, "relay": 0, "state":
 STORE = """
 import asyncio, json, os, sys
 from andon_node import config
-from andon_node.config_store import ConfigStore, protected
+from andon_node.config_change import protected
+from andon_node.config_store import ConfigStore
 store = None
 resets = []
 
@@ -303,13 +304,12 @@ async def config(gateway: AiocoapGateway) -> Any:
 
 
 async def test_new_configuration_over_coap_is_confirmed_by_the_gateway(
-    board: EmulatedBoard, gateway: AiocoapGateway, registers: RegisterFile, tmp_path: Path
+    board: EmulatedBoard, gateway: AiocoapGateway, registers: RegisterFile
 ) -> None:
     registers.sensor(0, gpio=4, raw=320)
     board.put_config(board_config(gateway.port, revision=1))
     board.start()
     await wait_until(lambda: gateway.registrations and gateway.packs)
-    (tmp_path / "config.json").unlink()
     body = json.dumps({**await config(gateway), "revision": 2, "sample_ms": 1500})
     answer = await gateway.ask(aiocoap.PUT, "config", body.encode())
     assert json.loads(answer.payload) == {"revision": 2, "trial": True}
@@ -324,13 +324,12 @@ async def test_new_configuration_over_coap_is_confirmed_by_the_gateway(
 
 
 async def test_configuration_that_does_not_reach_the_gateway_is_rolled_back(
-    board: EmulatedBoard, gateway: AiocoapGateway, registers: RegisterFile, tmp_path: Path
+    board: EmulatedBoard, gateway: AiocoapGateway, registers: RegisterFile
 ) -> None:
     registers.sensor(0, gpio=4, raw=320)
     board.put_config(board_config(gateway.port, revision=1))
     board.start()
     await wait_until(lambda: gateway.registrations and gateway.packs)
-    (tmp_path / "config.json").unlink()
     lost = {"revision": 2, "gateway": {"host": "127.0.0.1", "port": free_udp_port()}, "trial_s": 5}
     body = json.dumps({**await config(gateway), **lost})
     assert (await gateway.ask(aiocoap.PUT, "config", body.encode())).code == aiocoap.CHANGED

@@ -8,7 +8,7 @@ import sys
 from andon_node import ed25519  # type: ignore[import-not-found] # on the board's path only
 from andon_node import sha512 as sha512_module
 from andon_node.oscore import context as contexts  # type: ignore[import-not-found] # on the board's path only
-from andon_node.oscore import errors, hkdf, message, option, replay, sequence
+from andon_node.oscore import derivation, errors, hkdf, message, option, replay, sequence
 from andon_node.oscore.aes_ccm import AesCcm  # type: ignore[import-not-found] # on the board's path only
 
 _contexts: "dict[str, contexts.SecurityContext]" = {}
@@ -70,15 +70,17 @@ def ccm_open(key: str, nonce: str, aad: str, sealed: str) -> object:
 
 
 def derive(secret: str, salt: str, id_context: "str | None", sender: str, recipient: str) -> object:
-    return [_hex(v) for v in contexts.derive(_raw(secret), _raw(salt), _raw(id_context), _raw(sender), _raw(recipient))]
+    return [
+        _hex(v) for v in derivation.derive(_raw(secret), _raw(salt), _raw(id_context), _raw(sender), _raw(recipient))
+    ]
 
 
 def infos(id_context: "str | None", sender: str, recipient: str) -> object:
     context = _raw(id_context)
     return [
-        _hex(contexts._info(_raw(sender), context, "Key", 16)),
-        _hex(contexts._info(_raw(recipient), context, "Key", 16)),
-        _hex(contexts._info(b"", context, "IV", 13)),
+        _hex(derivation._info(_raw(sender), context, "Key", 16)),
+        _hex(derivation._info(_raw(recipient), context, "Key", 16)),
+        _hex(derivation._info(b"", context, "IV", 13)),
     ]
 
 

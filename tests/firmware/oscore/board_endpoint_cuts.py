@@ -14,6 +14,7 @@ import sys
 import vfs  # type: ignore[import-not-found] # MicroPython's
 from andon_node.coap import endpoint as endpoints  # type: ignore[import-not-found] # on the board
 from andon_node.coap import message as coap
+from andon_node.coap.response import CoapError, Response  # type: ignore[import-not-found] # on the board
 from andon_node.coap.secure import Secure  # type: ignore[import-not-found] # on the board
 from andon_node.oscore import keys, option  # type: ignore[import-not-found] # on the board
 from andon_node.oscore import message as oscore
@@ -75,7 +76,7 @@ class Air:
 
 
 async def handle(_request: object) -> object:
-    return endpoints.Response(coap.CONTENT, str(random.getrandbits(30)))
+    return Response(coap.CONTENT, str(random.getrandbits(30)))
 
 
 async def live(flash: CutFlash, gateway: SecurityContext, seen: "dict[bytes, int]", report: "dict[str, int]") -> None:
@@ -107,7 +108,7 @@ async def ask_gateway(node: object, report: "dict[str, int]") -> None:
 
     try:
         await node.request(GATEWAY, coap.POST, [(coap.URI_PATH, b"t")], b"", refresh, 1)  # type: ignore[attr-defined]
-    except endpoints.CoapError:
+    except CoapError:
         report["unanswered"] += 1
 
 

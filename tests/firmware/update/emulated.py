@@ -117,6 +117,7 @@ class EmulatedBoard:
             "relays": [{"channel": 0, "pin": "RELAY1", "safe": False}],
         }
         (folder / "config.json").write_text(json.dumps(config))
+        self._replaced: Path | None = None
         (folder / "site_key.hex").write_text(SITE_KEY_HEX)
 
     async def __aenter__(self) -> Self:
@@ -135,8 +136,14 @@ class EmulatedBoard:
         self.registers.close()
         self._log.close()
 
+    def replace_config(self, text: str) -> None:
+        """What takes the place of the board's config.json at its next start, behind its back."""
+        self._replaced = self.folder / "replaced.json"
+        self._replaced.write_text(text)
+
     async def power_on(self) -> None:
         """Start the process."""
+        replaced, self._replaced = self._replaced, None
         self._process = await asyncio.create_subprocess_exec(
             str(shutil.which("micropython", path=str(sys.prefix) + "/bin")),
             "-X",
@@ -150,6 +157,7 @@ class EmulatedBoard:
             str(self._firmware),
             *self._hardware,
             *(word for name in ("config.json", "site_key.hex") for word in ("--put", f"{self.folder / name}:/{name}")),
+            *(() if replaced is None else ("--replace", f"{replaced}:/config.json")),
             stdout=self._log,
             stderr=self._log,
         )

@@ -172,7 +172,7 @@ async def test_bad_configuration_leads_to_recovery_and_a_good_one_out(gateway: G
     await until(lambda: gateway.telemetry.packs, LIMIT_S, board)
     good = (board.folder / "config.json").read_text()
     await board.power_cut()
-    (board.folder / "config.json").write_text(good.replace('"sample_ms": 500', '"sample_ms": "often"'))
+    board.replace_config(good.replace('"sample_ms": 500', '"sample_ms": "often"'))
     await board.power_on()
 
     async def recovery() -> str:
@@ -184,7 +184,6 @@ async def test_bad_configuration_leads_to_recovery_and_a_good_one_out(gateway: G
     code, said = await gateway.ask(board.port, aiocoap.PUT, "config", {**json.loads(good), "revision": 1})
     assert (code, said) == (aiocoap.CHANGED, {"revision": 1, "trial": True})
     await until(lambda: len(gateway.telemetry.packs) > packs, LIMIT_S, board)
-    (board.folder / "config.json").write_text(good)
     await board.power_cut()
     packs = len(gateway.telemetry.packs)
     await board.power_on()
@@ -195,7 +194,7 @@ async def test_recovery_takes_a_configuration(gateway: Gateway, board: EmulatedB
     await until(lambda: gateway.telemetry.packs, LIMIT_S, board)
     good = (board.folder / "config.json").read_text()
     await board.power_cut()
-    (board.folder / "config.json").write_text(good.replace('"sample_ms": 500', '"sample_ms": "often"'))
+    board.replace_config(good.replace('"sample_ms": 500', '"sample_ms": "often"'))
     packs = len(gateway.telemetry.packs)
     await board.power_on()
 

@@ -14,7 +14,7 @@ import pytest
 import serial
 from workbench.node.stand_in_registry import StandInRegistry
 
-from andon_workbench.bundle.format import Bundle
+from andon_workbench.bundle.format import Bundle, decode
 from andon_workbench.bundle.keys import make_key, read_key
 from andon_workbench.checkout import find_checkout
 from andon_workbench.node.bundle import build_bundle
@@ -78,6 +78,20 @@ def test_deployed_board_holds_exactly_the_compiled_checkout(measuring: Bench) ->
         found = hashes_in(board, bundle.packages, ("boot.py", "main.py"))
     assert found == {path: hashlib.sha256(data).digest() for path, data in bundle.files.items()}
     assert any(path.endswith(".mpy") for path in found)
+
+
+def test_deploy_and_an_update_put_the_same_application_onto_a_board(measuring: Bench, tmp_path: Path) -> None:
+    from typer.testing import CliRunner  # noqa: PLC0415  as above
+
+    from andon_workbench.cli import app  # noqa: PLC0415  same
+
+    path = tmp_path / "andon.fw"
+    done = CliRunner().invoke(app, ["firmware", "build", "-o", str(path)])
+    assert done.exit_code == 0, done.output
+    brought = decode(path.read_bytes()).files
+    with BoardLink(measuring.port) as board:
+        found = hashes_in(board, ["andon_node"])
+    assert found == {name: hashlib.sha256(content).digest() for name, content in brought.items()}
 
 
 def test_deploy_copies_only_what_changed_and_shows_the_nodes_start(

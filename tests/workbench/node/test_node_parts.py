@@ -99,7 +99,9 @@ def test_bundle_has_no_sim_and_both_forms_have_the_same_modules() -> None:
 
 
 def test_source_that_does_not_compile_is_named(tmp_path: Path) -> None:
-    (tmp_path / "andon_node").mkdir()
+    for package in ("andon_base", "andon_node"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
     (tmp_path / "andon_node/bad.py").write_text("def f(:\n")
     for name in ("boot.py", "main.py"):
         (tmp_path / name).touch()
@@ -197,9 +199,9 @@ def test_the_firmware_takes_the_signature_that_is_made_here(tmp_path: Path) -> N
     made = sign(document, key)
     source = (
         f"import sys, asyncio\nsys.path[:0] = [{str(FIRMWARE)!r}, {str(FIRMWARE / 'sim')!r}]\n"
-        "from andon_node.config_store import _check_signature\n"
+        "from andon_node.config_change import check_signature\n"
         "for body in sys.argv[1], sys.argv[1] + ' ':\n"
-        "    print(asyncio.run(_check_signature('relays', body.encode(), sys.argv[2])))\n"
+        "    print(asyncio.run(check_signature('relays', body.encode(), sys.argv[2])))\n"
     )
     script = tmp_path / "check.py"
     script.write_text(source)

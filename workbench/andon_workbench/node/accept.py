@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from andon_workbench.bundle.build import ROOT_FILES
 from andon_workbench.node import config as node_config
 from andon_workbench.node.accept_board import BoardUnderTest, Output, Sensor
 from andon_workbench.node.accept_record import Identity, Outcome, Record, Step
-from andon_workbench.node.bundle import ROOT_FILES, build_bundle
+from andon_workbench.node.bundle import build_bundle
 from andon_workbench.node.deploy import hashes_in
 from andon_workbench.node.doctor import Examination, Finding, Verdict, examine_parts, examine_start
 from andon_workbench.node.errors import NodeError

@@ -1,22 +1,18 @@
-"""The firmware as files for a board: from the checkout, as sources or compiled with mpy-cross."""
+"""The firmware as files for a board: from the checkout, as sources or compiled as for an update."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from andon_workbench.bundle.build import compile_source
+from andon_workbench.bundle.build import PACKAGES, ROOT_FILES, compile_firmware
 from andon_workbench.bundle.format import BundleError
 from andon_workbench.node.errors import NodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
-
-# MicroPython looks for these two by name; they cannot be compiled.
-ROOT_FILES: Final = ("boot.py", "main.py")
-_PACKAGES: Final = "andon_*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +37,17 @@ class Bundle:
 
 
 def build_bundle(firmware: Path, *, compiled: bool) -> Bundle:
-    """Collect the firmware: `boot.py`, `main.py` and every package `andon_*`.
+    """Collect the firmware: `boot.py`, `main.py`, the base and the application.
 
     Raises:
         NodeError: a source does not compile; nothing would run.
     """
-    files = {name: (firmware / name).read_bytes() for name in ROOT_FILES}
-    for source in _sources(firmware):
-        name = source.relative_to(firmware).as_posix()
-        if compiled:
-            try:
-                files[name.removesuffix(".py") + ".mpy"] = compile_source(source.read_text(), name)
-            except BundleError as error:
-                raise NodeError(str(error)) from None
-        else:
-            files[name] = source.read_bytes()
-    return Bundle(files)
-
-
-def _sources(firmware: Path) -> Iterator[Path]:
-    for package in sorted(firmware.glob(_PACKAGES)):
-        yield from sorted(path for path in package.rglob("*.py") if "__pycache__" not in path.parts)
+    if compiled:
+        try:
+            return Bundle(compile_firmware(firmware))
+        except BundleError as error:
+            raise NodeError(str(error)) from None
+    sources = [firmware / name for name in ROOT_FILES]
+    for package in PACKAGES:
+        sources += sorted((firmware / package).rglob("*.py"))
+    return Bundle({path.relative_to(firmware).as_posix(): path.read_bytes() for path in sources})

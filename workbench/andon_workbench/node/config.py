@@ -26,7 +26,7 @@ _VM_LIMIT_S: Final = 20.0
 _TOUCHED: Final = """\
 import sys, json
 sys.path[:0] = {paths!r}
-from andon_node.config_store import protected
+from andon_node.config_change import protected
 print(protected(*[json.load(open({folder!r} + name)) for name in ("/before", "/after")]))
 """
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from andon_workbench.node.bundle import ROOT_FILES
+from andon_workbench.bundle.build import ROOT_FILES
 from andon_workbench.node.errors import NodeError, VerifyError
 
 if TYPE_CHECKING:

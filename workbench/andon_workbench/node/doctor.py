@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 
+from andon_workbench.bundle.build import ROOT_FILES
 from andon_workbench.node import coap
-from andon_workbench.node.bundle import ROOT_FILES, build_bundle
+from andon_workbench.node.bundle import build_bundle
 from andon_workbench.node.config import CONFIG, check_on_board
 from andon_workbench.node.deploy import hashes_in, wait_for_node
 from andon_workbench.node.errors import BoardError, NodeError, PortError
