@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 import sqlite3
 import sys
@@ -30,6 +29,7 @@ from andon_gateway.gateway import Gateway, authority
 from andon_gateway.nodes.gate import GateLimits, NodeGate
 from andon_gateway.nodes.table import NodeTable
 from andon_gateway.operations.allocator import keep_large_blocks_apart
+from andon_gateway.operations.garbage_collection import collect_seldom
 from andon_gateway.operations.http_api import Health, HttpServer, bind_tcp, build_http
 from andon_gateway.operations.metrics import GatewayCollector, build_registry
 from andon_gateway.orders.requests import NodeRequests
@@ -69,9 +69,6 @@ if TYPE_CHECKING:
     from andon_gateway.settings import Settings
     from andon_gateway.updates.orders import FirmwareUpdate
 
-COLLECT_AFTER: Final = (20_000, 4, 50)
-"""Objects made and not yet freed before Python looks for cycles among them (its own default is 700), and how often before it looks at
-older ones too. A look stops all threads: some 20 ms at these 80,000 objects, 230 ms were seen at 500,000 after 10,000 registrations."""
 SWITCH_S: Final = 0.0005
 """How long a thread that computes may keep the others waiting; Python's own default is 5 ms. Each call of the kernel by the event loop
 gives Python's lock away and then waits that long for it while the uplink renders: a batch of datagrams, read one by one, came to 100 ms."""
@@ -279,8 +276,5 @@ async def serve(settings: Settings, config: Path, token: str, influx_token: str 
         loop.add_signal_handler(number, stop.set)
     gateway = await build(settings, config, token, influx_token)
     sys.setswitchinterval(SWITCH_S)
-    # Packs under way are many objects without cycles: the collector would walk over them again and again and find nothing.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
+    collect_seldom()
     await gateway.run(stop)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import gc
 import logging
 import os
 import signal
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from andon_gateway.coap.datagrams import CoapSocket, Inside, source_of
 from andon_gateway.coap.fast_path import FastCounts
+from andon_gateway.operations.garbage_collection import collect_seldom
 from andon_gateway.workers import frames
 from andon_gateway.workers.path import WorkerPath
 from andon_gateway.workers.upstream import MessageIds, Upstream, WorkerKeys
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COUNTS_EVERY_S: Final = 0.5
-COLLECT_AFTER: Final = 50_000
-"""As in the gateway (app.py)."""
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
@@ -146,9 +144,7 @@ async def work(udp: socket.socket, channel: socket.socket, gather_s: float) -> N
     udp.setblocking(False)
     worker = Worker(udp, gather_s)
     await loop.create_unix_connection(lambda: worker.frames, sock=channel)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
+    collect_seldom()
     await worker.ended.wait()
 
 
