@@ -1,4 +1,4 @@
-"""A node's week in minutes: what `firmware_week.py` puts onto the emulated board as its main.py. Runs on the MicroPython VM.
+"""A node's week in minutes: what `firmware_week.py` puts onto the emulated board in place of its main.py. Runs on the MicroPython VM.
 
 The board is as it is (boot.py, flash, in place, OSCORE, all tasks). Changed are its clock, which jumps to the next time that anybody waits
 for, and its network, which ends in a stand-in of the gateway in the same process. So neither the host's other work nor the
