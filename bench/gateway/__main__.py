@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bench.gateway.rounds import Entrant
 
 PARTS: Final = ("plain", "oscore", "memory", "nodes", "queryable")
-SATURATED_S: Final = 5.0
+SATURATED_S: Final = 10.0
 MEMORY_S: Final = 30.0
 MEMORY_MESSAGES: Final = 300_000
 ALL_MESSAGES_LIMIT_S: Final = 3600.0
