@@ -1,4 +1,4 @@
-"""Servers in turns, A B C D, A B C D: where the machine's clock drifts within minutes, it drifts for all of them alike."""
+"""Servers in turns, A B C D, D C B A: where the machine's clock drifts within minutes, it drifts for all of them alike."""
 
 from __future__ import annotations
 
@@ -59,8 +59,9 @@ def compare(
             if subject is not None:
                 running[name] = subject
         for kind, window in windows.items():
-            for _ in range(rounds):
-                for name in list(running):
+            for turn in range(rounds):
+                # Back and forth, so that nobody always comes after the one that leaves the processor hot.
+                for name in list(running)[:: -1 if turn % 2 else 1]:
                     figure = attempt(rig, name, partial(window, rig, running[name]))
                     if figure is None:
                         del running[name]
