@@ -40,6 +40,7 @@ LEAST_OBJECT_BYTES = 16
 """Of Python; what else differs from round to round comes to a third of one for each message."""
 
 
+# Elsewhere the gateway leaves malloc as it is, so there is nothing to test; Debian, where CI runs, has it.
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="no glibc 2.33 or newer: another malloc")
 def test_the_table_of_recent_requests_leaves_no_holes_in_the_heap() -> None:
     script = Path(__file__).with_name("recent_in_heap.py")
