@@ -17,7 +17,7 @@ from bench.gateway.andon import FACTORY, run_with_stand_in
 from bench.gateway.fleet import PlainNode, ProtectedNode, close, key_table, names, plain_nodes, protected_nodes
 from bench.gateway.load import Generator, LoadError, even_schedule, percentile
 from bench.gateway.oscore_nodes import keys
-from bench.gateway.processes import ServerError, ServerProcess
+from bench.gateway.processes import ServerError, ServerProcess, core_busy_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,8 @@ GOOD: Final = 20
 """Well-behaved nodes: half of them with OSCORE."""
 GOOD_PER_S: Final = 100.0
 CHUNK_S: Final = 2.0
+SLOW: Final = 2.0
+"""Times the p99 alone: what an attack may cost well-behaved nodes."""
 RATE: Final = 2000.0
 MOLE: Final = 999
 _UNEXPECTED: Final = re.compile(
@@ -70,6 +72,8 @@ class Outcome:
         good_lost: Packs of well-behaved nodes that were answered and are not counted.
         good_ms: Answer times of well-behaved nodes, p50 and p99, alone and during the attack.
         good_slower: Attacked by alone.
+        slow_windows: Of the windows of 2 s during the attack, how many had a p99 of more than twice that alone, and how many there were: a
+            gateway that is too slow is so all the time, a disturbed machine for a while.
         rss_kb: Resident memory: before, at most, and after the attack.
     """
 
@@ -82,6 +86,7 @@ class Outcome:
     good_lost: int = 0
     good_ms: dict[str, float] = field(default_factory=dict)
     good_slower: dict[str, float] = field(default_factory=dict)
+    slow_windows: tuple[int, int] = (0, 0)
     rss_kb: dict[str, int] = field(default_factory=dict)
     cpu_share: float = 0.0
 
@@ -144,7 +149,8 @@ def run(campaign: Campaign, folder: Path, cores: tuple[int, int], say: Callable[
             say(
                 f"{len(quiet)} good packs alone, p50 {_ms(quiet, 0.5)} ms, p99 {_ms(quiet, 0.99)} ms; the attack begins"
             )
-            attacked = _attack(campaign, folder, gateway, good, outcome, cores[0])
+            windows = _attack(campaign, folder, gateway, good, outcome, cores, say)
+            attacked = [seconds for window in windows for seconds in window]
             outcome.good_ms = {
                 "p50_alone": _ms(quiet, 0.5), "p99_alone": _ms(quiet, 0.99),
                 "p50_attacked": _ms(attacked, 0.5), "p99_attacked": _ms(attacked, 0.99),
@@ -153,6 +159,8 @@ def run(campaign: Campaign, folder: Path, cores: tuple[int, int], say: Callable[
                 share: round(outcome.good_ms[f"{share}_attacked"] / outcome.good_ms[f"{share}_alone"], 2)
                 for share in ("p50", "p99")
             }
+            limit = outcome.good_ms["p99_alone"] * SLOW
+            outcome.slow_windows = (sum(_ms(window, 0.99) > limit for window in windows), len(windows))
             good.send(1.0)
             _count_good(gateway, good, outcome)
         except (LoadError, ServerError, OSError) as error:
@@ -190,25 +198,46 @@ def _ms(values: list[float], share: float) -> float:
 
 
 def _attack(
-    campaign: Campaign, folder: Path, gateway: AndonGateway, good: _WellBehaved, outcome: Outcome, core: int
-) -> list[float]:
-    """Run the attacker until it has ended; gives the answer times of the well-behaved nodes meanwhile."""
+    campaign: Campaign,
+    folder: Path,
+    gateway: AndonGateway,
+    good: _WellBehaved,
+    outcome: Outcome,
+    cores: tuple[int, int],
+    say: Callable[[str], None],
+) -> list[list[float]]:
+    """Run the attacker until it has ended; gives the answer times of the well-behaved nodes meanwhile, window by window."""
     plan = AttackPlan(gateway.coap[1], campaign.seed, campaign.datagrams, campaign.packs, campaign.per_s, keys(MOLE))
     path = folder / "attack.json"
     path.write_text(json.dumps(asdict(plan)))
     command = [sys.executable, "-m", "bench.fuzz.attacker", str(path)]
-    attacked: list[float] = []
-    with ServerProcess("attacker", command, core, folder / "attacker.log") as attacker:
+    windows: list[list[float]] = []
+    with ServerProcess("attacker", command, cores[0], folder / "attacker.log") as attacker:
         attacker.ready()
         cpu, began = gateway.process.cpu_s(), time.monotonic()
         while attacker.alive:
-            attacked += good.send(CHUNK_S)
+            windows.append(_window(gateway, good, cores, began, say))
             outcome.rss_kb["most"] = max(outcome.rss_kb.get("most", 0), gateway.process.rss_kb())
         outcome.cpu_share = round((gateway.process.cpu_s() - cpu) / (time.monotonic() - began), 3)
         for _ in range(2):
             outcome.answers |= json.loads(attacker.line())
     outcome.hung = str(outcome.answers.pop("hung", ""))
-    return attacked
+    return windows
+
+
+def _window(
+    gateway: AndonGateway, good: _WellBehaved, cores: tuple[int, int], began: float, say: Callable[[str], None]
+) -> list[float]:
+    """One window of the well-behaved nodes; prints it with what the two cores did, so that a slow one can be explained."""
+    before = (gateway.process.cpu_s(), core_busy_s(cores[0]), core_busy_s(cores[1]), time.monotonic())
+    answered = good.send(CHUNK_S)
+    after = (gateway.process.cpu_s(), core_busy_s(cores[0]), core_busy_s(cores[1]), time.monotonic())
+    own, near, far = ((then - now) / (after[3] - before[3]) for now, then in zip(before[:3], after[:3], strict=True))
+    say(
+        f"{before[3] - began:.0f} s: p50 {_ms(answered, 0.5)} ms, p99 {_ms(answered, 0.99)} ms, worst {_ms(answered, 1.0)} ms; gateway {own:.0%} "
+        f"of its core, others there {max(0.0, far - own):.0%}, the attacker's core {near:.0%}"
+    )
+    return answered
 
 
 def _count_good(gateway: AndonGateway, good: _WellBehaved, outcome: Outcome) -> None:
