@@ -74,6 +74,8 @@ class Outcome:
         good_slower: Attacked by alone.
         slow_windows: Of the windows of 2 s during the attack, how many had a p99 of more than twice that alone, and how many there were: a
             gateway that is too slow is so all the time, a disturbed machine for a while.
+        slow_commits: Of the group commits, how many waited for the disk for more than 50 ms, and how many there were, alone and during the attack:
+            what the gateway's own clock says of them (`andon_gateway_commit_seconds`).
         rss_kb: Resident memory: before, at most, and after the attack.
     """
 
@@ -87,6 +89,7 @@ class Outcome:
     good_ms: dict[str, float] = field(default_factory=dict)
     good_slower: dict[str, float] = field(default_factory=dict)
     slow_windows: tuple[int, int] = (0, 0)
+    slow_commits: dict[str, tuple[int, int]] = field(default_factory=dict)
     rss_kb: dict[str, int] = field(default_factory=dict)
     cpu_share: float = 0.0
 
@@ -144,12 +147,19 @@ def run(campaign: Campaign, folder: Path, cores: tuple[int, int], say: Callable[
         good = _WellBehaved(gateway)
         try:
             good.send(campaign.quiet_s / 4)  # a warm-up
+            commits = [_commits(gateway)]
             quiet = good.send(campaign.quiet_s)
+            commits.append(_commits(gateway))
             outcome.rss_kb["before"] = gateway.process.rss_kb()
             say(
                 f"{len(quiet)} good packs alone, p50 {_ms(quiet, 0.5)} ms, p99 {_ms(quiet, 0.99)} ms; the attack begins"
             )
             windows = _attack(campaign, folder, gateway, good, outcome, cores, say)
+            commits.append(_commits(gateway))
+            outcome.slow_commits = {
+                when: (after[0] - before[0], after[1] - before[1])
+                for when, before, after in zip(("alone", "attacked"), commits[:2], commits[1:], strict=True)
+            }
             attacked = [seconds for window in windows for seconds in window]
             outcome.good_ms = {
                 "p50_alone": _ms(quiet, 0.5), "p99_alone": _ms(quiet, 0.99),
@@ -195,6 +205,13 @@ def uncaught(log: Path) -> dict[str, int]:
 
 def _ms(values: list[float], share: float) -> float:
     return round(percentile(values, share) * 1000, 3)
+
+
+def _commits(gateway: AndonGateway) -> tuple[int, int]:
+    """Group commits since the start: those of more than 50 ms, and all."""
+    metrics = gateway.metrics()
+    every = int(metrics["commit_seconds_count"])
+    return every - int(metrics['commit_seconds_bucket{le="0.05"}']), every
 
 
 def _attack(

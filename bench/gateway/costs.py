@@ -31,6 +31,11 @@ PACED_LONGER: Final = 2
 LEAST_MESSAGES: Final = 1000
 """In each window, also where a busy machine leaves the server little time."""
 LEAST_FRAMES: Final = 20_000
+QUIET_S: Final = 0.25
+QUIET_SHARE: Final = 0.05
+"""A window begins when the servers' core has been idle for so long, but for this share ..."""
+QUIET_LIMIT_S: Final = 15.0
+"""... or after this time: then something else runs there, and the window's line says so."""
 _ROOM: Final = 1.6  # frames built, as a multiple of what the warm-up's rate would use
 
 
@@ -99,6 +104,7 @@ def warm_up(rig: Rig, subject: Subject) -> float:
             _check(subject, tally)
             answered += tally.answered
     drop_frames(subject.nodes)
+    subject.finish(subject.sent)  # a backlog would be worked off during another server's window
     subject.rate = tally.answered / tally.seconds
     return subject.rate
 
@@ -138,9 +144,20 @@ def drop_frames(nodes: Sequence[Node]) -> None:
         node.lane.frames.clear()
 
 
+def await_quiet(core: int) -> None:
+    """Wait until nothing runs on a core: what a server still has to do after its turn must not disturb the next one."""
+    deadline = time.monotonic() + QUIET_LIMIT_S
+    while time.monotonic() < deadline:
+        before = core_busy_s(core)
+        time.sleep(QUIET_S)
+        if core_busy_s(core) - before <= QUIET_SHARE * QUIET_S:
+            return
+
+
 def _cost_us(rig: Rig, subject: Subject, load: str, run: Callable[[Generator], Tally]) -> float:
     subject.finish(subject.sent)
     gc.collect()
+    await_quiet(rig.cores[1])
     gc.disable()  # the generator makes no cycles, but hundreds of thousands of frames that would be walked
     try:
         with closing(Generator([node.lane for node in subject.nodes])) as generator:

@@ -153,6 +153,41 @@ async def test_a_request_with_the_id_of_a_separate_response(
     assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
 
 
+@pytest.mark.parametrize("fast", [True, False])
+async def test_a_stranger_that_is_gone_takes_no_answer_from_others(running: Running, *, fast: bool) -> None:
+    """The ICMP error of a message to a closed port is told to whoever sends next; that message goes out, and nothing ends with it."""
+    if fast:
+        running.coap.hasten(running.intake, running.keys, running.counts)
+    delay(running, 0.6)
+    node = client(running)
+    for number in range(3):
+        stranger = client(running)
+        mid = b"\x12" + bytes([number])
+        node.send(b"\x44\x02" + mid + b"toke" + HEAD + pack("press-7", 1, number, temperature(1.5)))
+        assert await receive(node) == b"\x60\x00" + mid
+        transport = running.coap._context.request_interfaces[0].token_interface.message_interface.transport
+        port = stranger.getsockname()[1]
+        stranger.close()
+        send = transport.sendmsg
+        sent: list[bytes] = []
+
+        def to_a_closed_port_first(
+            data: bytes, *rest: Any, send: Any = send, sent: list[bytes] = sent, port: int = port
+        ) -> None:
+            if data[1]:  # the separate response: in the same turn of the loop something else is sent before it
+                running.coap.socket.sendto(b"\x60\x00\x00\x00", ("::ffff:127.0.0.1", port))
+                sent.append(data)
+            send(data, *rest)
+
+        transport.sendmsg = to_a_closed_port_first
+        answer = await receive(node)
+        transport.sendmsg = send
+        assert sent, "the error did not come in between"
+        assert (answer[:2], answer[4:8]) == (b"\x44\x44", b"toke")
+        node.send(b"\x60\x00" + answer[2:4])
+    node.close()
+
+
 async def test_nothing_is_answered_before_it_is_durable(running: Running) -> None:
     """Each answer of success comes after the fsync of a commit that holds the pack; a failing commit makes it 5.03."""
     running.coap.hasten(running.intake, running.keys, running.counts)

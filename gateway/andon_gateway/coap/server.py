@@ -14,7 +14,7 @@ from aiocoap.numbers.contentformat import ContentFormat  # type: ignore[import-u
 
 from andon_gateway.coap.datagrams import CoapSocket, DoesNotFitError, open_inside, source_of
 from andon_gateway.coap.fast_path import FastPath
-from andon_gateway.coap.repairs import keep_own_ids_apart
+from andon_gateway.coap.repairs import keep_errors_of_others_apart, keep_own_ids_apart
 from andon_gateway.security.oscore_client import ask_protected
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class CoapEndpoint:
         self._keys: KeyRing | None = None
         self._access: AccessPolicy | None = None
         keep_own_ids_apart(context)
+        keep_errors_of_others_apart(context)
 
     def secure(self, keys: KeyRing, access: AccessPolicy) -> None:
         """Protect requests to nodes from now on; before, none are sent."""

@@ -97,6 +97,7 @@ class GatewayCollector(Collector):
             "quarantine_dropped_packs", "Packs of unknown nodes dropped, ever", spool.get("dropped_unknown_packs", 0)
         )
         yield _counter("commits", "Group commits", self._database.commits)
+        yield from self._database.durations.collect()
         yield _gauge("storage_healthy", "1 while the disk takes data", int(self._database.healthy))
         yield _counter("points_written", "Points that the cloud has stored", uplink.points)
         yield _counter("uplink_failures", "Writes that have to be repeated", uplink.failures)

@@ -15,6 +15,8 @@ from importlib import resources
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from prometheus_client import Histogram
+
 from andon_gateway.errors import GatewayError, StorageUnavailable
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ SCHEMA_VERSION: Final = 8
 BASE_VERSION: Final = 1  # of schema.sql; a new file gets the upgrades as well, so each table is written down once
 PRIVATE: Final = 0o600
 _ROWS_AT_ONCE: Final = (128, 64, 32, 16, 8, 4, 2, 1)  # few sizes, so that the statements stay prepared
+COMMIT_BUCKETS_S: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 FAILURE_PAUSE_S: Final = 0.2  # between attempts on a failing disk; waiting work is answered at once in between
 T = TypeVar("T")
 
@@ -146,6 +149,12 @@ class GroupCommit:
         """Called in the writer thread after each durable group."""
         self.healthy = True
         self.commits = 0
+        self.durations = Histogram(
+            "andon_gateway_commit_seconds",
+            "How long the disk took to make a group durable: no answer is quicker",
+            buckets=COMMIT_BUCKETS_S,
+            registry=None,
+        )
 
     def start(self) -> None:
         """Start the writer thread."""
@@ -234,7 +243,9 @@ class GroupCommit:
             results = [work.change(connection) for work in group]
             for hook in self.before_commit:
                 hook(connection)
+            began = time.monotonic()
             connection.execute("COMMIT")
+            self.durations.observe(time.monotonic() - began)
         except Exception as failure:  # noqa: BLE001 -- whatever failed, no change of this group may count as durable
             error = StorageUnavailable(f"the gateway's disk does not take data now ({failure}); try again")
             self._roll_back(failure)
