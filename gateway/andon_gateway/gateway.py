@@ -133,9 +133,14 @@ class Gateway:
             self.spool.close_idle_windows(now_ms())
 
     async def _watch_silence(self) -> None:
+        before_ms = 0
         while True:
             await asyncio.sleep(SILENCE_CHECK_S)
-            if now_ms() >= self.rules.due_ms:
+            time_ms = now_ms()
+            if time_ms < before_ms:
+                self.rules.recheck()  # the clock was set back, and what was due is far away by it
+            before_ms = time_ms
+            if time_ms >= self.rules.due_ms:
                 self.database.submit(self.rules.check, lambda _result, _error: None)
 
     def _mounted(self) -> Mapping[str, Asset]:

@@ -71,6 +71,28 @@ def test_a_node_gets_its_burst_then_its_rate(make: Make) -> None:
     assert gate.records["a"].rate_limited == 3
 
 
+@pytest.mark.parametrize("short", [True, False], ids=["short way", "long way"])
+def test_a_clock_that_is_set_back_takes_no_node_its_rate(make: Make, *, short: bool) -> None:
+    """A gateway that came up an hour ahead, until a time server was reached."""
+    gate = make(GateLimits(packs_per_s=10, burst=5), known=("a",)).gate
+    gate.admit("a", NOW + 3_600_000)
+    address = Address("127.0.0.1", 1)
+
+    def sent(seq: int, now_ms: int) -> bool:
+        columns = Columns(Form(("temperature/0",), ()), [now_ms], (20.0,), now_ms)
+        pack = Pack("a", 1, seq, columns=columns)
+        taken = gate.passes(pack, now_ms) if short else gate.wait_s("a", now_ms) == 0
+        if taken:
+            gate.took([pack], [address], [True], now_ms)
+        return taken
+
+    assert all(sent(seq, NOW + 3_600_000) for seq in range(5))
+    assert not sent(5, NOW + 3_600_000), "the burst is used up"
+    taken = [sent(10 + second, NOW + second * 1000) for second in range(60)]
+    assert taken.count(False) <= 1
+    assert gate.records["a"].last_ms == NOW + 59_000
+
+
 def test_the_number_of_ids_is_bounded_and_known_nodes_always_get_in(make: Make) -> None:
     built = make(GateLimits(most=3, most_unknown=2), ("k1", "k2", "k3", "k4"))
     gate = built.gate

@@ -86,3 +86,32 @@ def test_a_silent_node_can_switch_another_ones_relay(plant: Plant) -> None:
         plant.look(T0 + second * 1000)
     assert [wanted(command) for command in plant.issued] == [("beacon-1", 0, True, 100)] * 3  # at 60, 110 and 160 s
     assert plant.told() == [(60_000, True)]
+
+
+def test_a_clock_that_is_set_back_does_not_blind_a_rule(plant: Plant) -> None:
+    """The gateway came up an hour ahead, then reached a time server; the nodes' clocks follow it."""
+    plant.use(1, {**HIGH, "action": OPEN})
+    plant.take((T0 + 3_600_000, 81.0))
+    assert len(plant.issued) == 1
+    plant.now_ms = T0
+    plant.take((T0 + 1000, 82.0))
+    assert len(plant.issued) == 2, "the lease of an active alarm is renewed, as nobody knows how old it is"
+    assert plant.told() == [(3_600_000, True)]
+    plant.take((T0 + 2000, 79.0))
+    plant.take((T0 + 3000, 83.0))
+    times, states = zip(*plant.told(), strict=True)
+    assert states == (True, False, True)
+    assert list(times) == sorted(set(times)), "the newest point of the store is the present state"
+
+
+def test_a_clock_that_is_set_back_does_not_hide_a_silence(plant: Plant) -> None:
+    plant.now_ms = T0 + 3_599_000
+    plant.use(1, {**SILENT, "action": OPEN})
+    plant.take((T0 + 3_600_000, 20.0))
+    plant.look(T0 + 3_601_000)
+    plant.rules.recheck()  # as the app does when it sees its clock go back
+    plant.look(T0 + 1000)
+    assert plant.told() == []
+    plant.look(T0 + 62_000)
+    assert plant.told() == [(61_000, True)]
+    assert len(plant.issued) == 1

@@ -24,6 +24,8 @@ UNKNOWN_SILENT_MS: Final = 3_600_000
 """An unknown node that was silent as long makes room for another."""
 OFFSET_EVERY_MS: Final = 60_000
 MOST_RATE_WAIT_S: Final = 60
+SET_BACK_MS: Final = 1_000
+"""Datagrams that overtake each other, through workers too, differ by less; beyond, the gateway's clock was set back."""
 MOST_SENT: Final = 16
 MAX_TEXT: Final = 32
 
@@ -138,9 +140,12 @@ class NodeGate:
 
     def _take_token(self, record: NodeRecord, now_ms: int) -> bool:
         """Take one pack from a node's rate; where there is none, the same moment may ask again."""
-        passed_s = max(0, now_ms - record.last_ms) / 1000
-        record.tokens = min(self.limits.burst, record.tokens + passed_s * self.limits.packs_per_s)
-        record.last_ms = max(now_ms, record.last_ms)
+        passed_ms = now_ms - record.last_ms
+        if passed_ms > 0:
+            record.tokens = min(self.limits.burst, record.tokens + passed_ms / 1000 * self.limits.packs_per_s)
+            record.last_ms = now_ms
+        elif passed_ms < -SET_BACK_MS:  # or the node would have no rate until the clock is where it was
+            record.last_ms = now_ms
         if record.tokens < 1:
             return False
         record.tokens -= 1
@@ -185,7 +190,8 @@ class NodeGate:
             record = records.get(pack.node)
             if record is None:  # forgotten while its pack was written
                 continue
-            record.last_ms = max(record.last_ms, now_ms)
+            if not 0 <= record.last_ms - now_ms <= SET_BACK_MS:
+                record.last_ms = now_ms
             record.address = address
             if pack.node in unknown:
                 _remember(record.sent, pack)

@@ -31,6 +31,7 @@ from andon_gateway.rules.evaluation import (
     Transition,
     fall_silent,
     hear,
+    set_back,
     setpoint_of,
     silent_from_ms,
     take,
@@ -259,6 +260,8 @@ class EdgeRules:
         memory = memories.get(key)
         if memory is None:
             memory = memories[key] = Memory()
+        elif memory.newest_ms > arrival_ms + self._ahead_ms:  # no reading is taken for later than that
+            set_back(memory)
         self._dirty.add(key)
         if isinstance(rule, NoDataRule):
             transition = hear(rule, memory, time_ms, arrival_ms)
@@ -304,10 +307,14 @@ class EdgeRules:
         now_ms = self._now_ms()
         memories = self._load(connection)
         due_ms = NEVER_MS
+        self._watched_ms = min(self._watched_ms, now_ms)
         for key, memory in memories.items():
             rule = self._in_force.rules.get(key[0])
             if not isinstance(rule, NoDataRule) or not self._actions.has_node(key[1]):
                 continue
+            if memory.newest_ms > now_ms + self._ahead_ms:
+                set_back(memory)
+                self._dirty.add(key)
             transition = fall_silent(rule, memory, now_ms, self._watched_ms)
             if transition is not None:
                 self._dirty.add(key)
@@ -322,7 +329,7 @@ class EdgeRules:
         self.due_ms = due_ms
 
     def recheck(self, _connection: sqlite3.Connection | None = None) -> None:
-        """The table of nodes has changed: some may have to be watched now."""
+        """The table of nodes has changed, or the clock was set back: some may have to be watched now."""
         self.due_ms = 0
 
     def command_ended(self, command: RelayCommand, execution: Execution) -> None:

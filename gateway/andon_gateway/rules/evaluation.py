@@ -96,7 +96,17 @@ def take(rule: SampleRule, memory: Memory, time_ms: int, value: float) -> Transi
     delay_s = rule.off_delay_s if memory.active else rule.on_delay_s
     if time_ms - memory.since_ms < delay_s * 1000:
         return None
-    return _step(memory, Transition(time_ms, abnormal, shown))
+    # Only after `set_back` may a reading be older than the last event.
+    return _step(memory, Transition(max(time_ms, memory.event_ms + 1), abnormal, shown))
+
+
+def set_back(memory: Memory) -> None:
+    """The gateway's clock was set back: times from before it are worth nothing, the alarm is as active as it was."""
+    memory.newest_ms = -1
+    memory.since_ms = None
+    memory.points.clear()
+    memory.anchor = None
+    memory.act_ms = 0
 
 
 def hear(rule: NoDataRule, memory: Memory, time_ms: int, arrival_ms: int) -> Transition | None:
