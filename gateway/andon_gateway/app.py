@@ -24,7 +24,7 @@ from andon_gateway.commands.queue import CommandStore
 from andon_gateway.commands.relay import CommandRunner
 from andon_gateway.configurations.orders import ConfigurationStore
 from andon_gateway.configurations.procedure import ConfigurationProcedure
-from andon_gateway.errors import GatewayError, SettingsError
+from andon_gateway.errors import GatewayError, SettingsError, StorageUnavailable
 from andon_gateway.gateway import Gateway, authority
 from andon_gateway.nodes.gate import GateLimits, NodeGate
 from andon_gateway.nodes.table import NodeTable
@@ -45,7 +45,7 @@ from andon_gateway.serial.lines import SerialLine, local_address
 from andon_gateway.serial.metrics import SerialCollector
 from andon_gateway.settings import DATABASE_NAME
 from andon_gateway.spool.aggregator import Aggregator
-from andon_gateway.spool.database import CommitLimits, GroupCommit
+from andon_gateway.spool.database import CommitLimits, GroupCommit, passes_by_itself
 from andon_gateway.spool.intake import TelemetryIntake
 from andon_gateway.spool.spool import Spool, SpoolLimits
 from andon_gateway.spool.windows import AggregateRule, rules_by_name
@@ -79,6 +79,7 @@ async def build(settings: Settings, config: Path, token: str, influx_token: str)
 
     Raises:
         SettingsError: A port or the state folder cannot be used; names the setting.
+        StorageUnavailable: The disk takes no data now.
     """
     state_dir = settings.gateway.state_dir
     coap = await _bind_coap(settings, config)
@@ -89,6 +90,8 @@ async def build(settings: Settings, config: Path, token: str, influx_token: str)
         limits = CommitLimits(settings.spool.commit_ms / 1000, settings.spool.commit_packs, settings.spool.most_waiting)
         database = GroupCommit(state_dir / DATABASE_NAME, asyncio.get_running_loop().call_soon_threadsafe, limits)
     except (OSError, sqlite3.Error) as error:
+        if passes_by_itself(error):
+            raise StorageUnavailable(f"the disk of {state_dir} takes no data now ({error}); make room on it") from None
         raise SettingsError(f"{config}: gateway.state_dir: {state_dir} cannot be used ({error})") from None
     database.start()
     gateway = _wire(settings, (token, influx_token), database, coap, listener)
@@ -268,6 +271,7 @@ async def serve(settings: Settings, config: Path, token: str, influx_token: str 
 
     Raises:
         SettingsError: It cannot start with these settings.
+        StorageUnavailable: It cannot start as long as the disk takes no data.
     """
     keep_large_blocks_apart()
     stop = asyncio.Event()

@@ -6,12 +6,13 @@ import argparse
 import asyncio
 import json
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from andon_gateway.app import serve
-from andon_gateway.errors import GatewayError
+from andon_gateway.errors import GatewayError, SettingsError, StorageUnavailable
 from andon_gateway.operations import log
 from andon_gateway.rules.on_disk import rules_on_disk
 from andon_gateway.settings import DATABASE_NAME, load_influx_token, load_settings, load_token
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 UNUSABLE: Final = 2
 """Exit status: the settings do not work; starting again without a change will not help."""
+TRY_AGAIN: Final = 75
+"""Exit status: the disk takes no data (EX_TEMPFAIL of sysexits.h); a supervisor starts again until it does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         token = load_token(settings, options.config)
         influx_token = load_influx_token(settings, options.config)
         if options.command == "check":
+            _check_folder(settings, options.config)
             rules = rules_on_disk(settings.gateway.state_dir / DATABASE_NAME)
             print(f"{options.config}: good\n{explain(settings)}\nrules        {rules}")  # noqa: T201 -- the command's answer
             return 0
@@ -43,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The standard loop, not uvloop: aiocoap's sockets ask for ICMP errors (IP_RECVERR), and uvloop stops watching a
         # socket that reports one, so that a single switched-off node would make the gateway deaf.
         asyncio.run(serve(settings, options.config, token, influx_token))
+    except StorageUnavailable as error:
+        print(f"andon-gateway: {error}", file=sys.stderr)  # noqa: T201 -- one line for the person who started it
+        return TRY_AGAIN
     except GatewayError as error:
         print(f"andon-gateway: {error}", file=sys.stderr)  # noqa: T201 -- one line for the person who started it
         return UNUSABLE
@@ -64,6 +71,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     letters.add_argument("--limit", type=int, default=-1, metavar="N", help="list at most so many")
     return parser
+
+
+def _check_folder(settings: Settings, config: Path) -> None:
+    """Refuse what can never become the state folder; that it is not there yet is good.
+
+    Raises:
+        SettingsError: It is something else.
+    """
+    folder = settings.gateway.state_dir
+    with suppress(OSError):  # who checks may not be allowed to see it
+        if folder.exists() and not folder.is_dir():
+            raise SettingsError(f"{config}: gateway.state_dir: {folder} is no folder")
 
 
 def _dead_letters(settings: Settings, options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path  # noqa: TC003 -- pydantic needs the class when it builds the models
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from andon_gateway.errors import SettingsError
 from andon_gateway.spool.windows import aggregated_names
@@ -56,6 +56,14 @@ class CoapSection(_Section):
     """How long datagrams may wait for each other while some forty a second come, or more; 0: not at all, at several times the CPU time."""
     workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = 1
     """Processes that receive telemetry on the same port; 1: the gateway itself, without any other."""
+
+    @field_validator("allow_unprotected", mode="before")
+    @classmethod
+    def _names_or_star(cls, value: object) -> object:
+        # pydantic's own words about a union name its types, which help nobody who writes the file.
+        if value == "*" or (isinstance(value, list) and all(isinstance(item, str) and is_node_id(item) for item in value)):
+            return value
+        raise ValueError('expected a list of node ids, such as ["press-7"], or "*"')
 
     @model_validator(mode="after")
     def _workers_need_the_fast_path(self) -> Self:
@@ -176,6 +184,14 @@ class Settings(_Section):
     rules: RulesSection = RulesSection()
     uplink: UplinkSection = UplinkSection()
 
+    @field_validator("serial")
+    @classmethod
+    def _each_port_once(cls, lines: tuple[SerialSection, ...]) -> tuple[SerialSection, ...]:
+        for index, line in enumerate(lines):
+            if line.port in [other.port for other in lines[:index]]:
+                raise ValueError(f"{line.port} is there twice; a port has one wired node")
+        return lines
+
 
 def load_settings(path: Path) -> Settings:
     """Read and check the configuration file.
@@ -188,6 +204,8 @@ def load_settings(path: Path) -> Settings:
             return Settings.model_validate(tomllib.load(file))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror}); give an existing file with --config") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not UTF-8, as TOML has to be: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: not TOML: {error}") from None
     except ValidationError as error:

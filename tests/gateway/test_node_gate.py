@@ -307,6 +307,28 @@ def test_dead_letters_without_a_database_say_so(tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "none").exists()
 
 
+def test_dead_letters_on_a_disk_that_takes_no_change_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text(f'[gateway]\nid = "g"\nstate_dir = "{tmp_path}"\n[cloud]\nurl = "http://127.0.0.1:1"\n')
+    path = tmp_path / "gateway.sqlite3"
+    database = GroupCommit(path, lambda call: call())
+    database.start()
+    database.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TRIGGER full BEFORE DELETE ON dead_letter BEGIN SELECT raise(FAIL, 'disk is full'); END")
+        connection.execute("INSERT INTO dead_letter (at_ms, line, reason) VALUES (1, 'x', 'y')")
+    connection.close()
+    assert main(["dead-letters", "replay", "--config", str(config)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "nothing was changed (disk is full)" in error
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM resend").fetchone() == (0,), "replay is whole or not at all"
+    connection.close()
+
+
 def test_the_address_of_a_node_tells_who_sent_what_cannot_be_decoded(make: Make) -> None:
     built = make(GateLimits())
     address, elsewhere = Address("127.0.0.1", 1), Address("127.0.0.1", 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -61,6 +62,9 @@ def test_a_good_file_is_called_good(
         (GOOD + "[coap]\nworkers = 2\nfast_path = false\n", "coap: Value error, workers above 1 need fast_path"),
         (GOOD + "[spool]\ncommit_ms = 'fast'\n", "spool.commit_ms"),
         (GOOD + "[[", "not TOML"),
+        (GOOD + '[coap]\nallow_unprotected = "press-7"\n', 'a list of node ids, such as ["press-7"], or "*"\n'),
+        (GOOD + '[coap]\nallow_unprotected = ["Press 7"]\n', "coap.allow_unprotected: Value error, expected a list"),
+        (GOOD + '[[serial]]\nport = "/dev/ttyS0"\n' * 2, "serial: Value error, /dev/ttyS0 is there twice"),
         (GOOD + 'token_file = "missing"\n', "cloud.token_file"),
         (GOOD, "ANDON_GATEWAY_TOKEN"),
     ],
@@ -78,6 +82,31 @@ def test_a_bad_file_gets_one_line_that_names_file_and_key(
     assert output.count("\n") == 1
     assert str(tmp_path / "gateway.toml") in output
     assert expected in output
+
+
+def test_a_file_in_another_encoding_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_bytes(b"# B\xfcro\n" + GOOD.encode())
+    assert main(["check", "--config", str(config)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "not UTF-8" in error
+
+
+def test_a_state_folder_that_is_none_or_cannot_be_seen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANDON_GATEWAY_TOKEN", TOKEN)
+    (tmp_path / "file").touch()
+    status, output = check(tmp_path, GOOD.replace('"state"', f'"{tmp_path}/file"'), capsys)
+    assert (status, output.count("\n")) == (2, 1)
+    assert "gateway.state_dir" in output
+    # The kernel refuses to look, as it does for one who may not: root may everything, but not this.
+    status, output = check(tmp_path, GOOD.replace('"state"', f'"{tmp_path}/{"x" * 300}"'), capsys)
+    assert status == 0
+    assert "rules        cannot be read (File name too long)" in output
+    assert main(["dead-letters", "list", "--config", str(tmp_path / "gateway.toml")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,6 +145,29 @@ def test_a_port_in_use_is_one_line_with_the_setting(tmp_path: Path, kind: socket
     assert done.stderr.count("\n") == 1
     assert setting in done.stderr
     assert str(port) in done.stderr
+
+
+def test_a_gateway_that_starts_on_a_full_disk_can_be_started_again_without_help(
+    gateway: GatewayProcess, cloud: StandInCloud
+) -> None:
+    """The limit of a file's size stands for the disk's end: SQLite's files cannot be made."""
+    cloud.rule = lambda _lines: influx_error(503, "unavailable", "starting")
+    gateway.start()
+    cloud.mount("press-7")
+    with UdpNode(gateway.coap_port) as node:
+        assert node.post(pack("press-7", 1, 0, temperature(1.5)), limit_s=60) == (2, 4)
+    assert gateway.terminate() == 0  # a start after this needs new files; one after a kill finds them
+    done = subprocess.run(
+        [sys.executable, "-m", "andon_gateway", "run", "--config", str(gateway.config)],
+        capture_output=True, text=True, timeout=100, check=False, env={**os.environ, "ANDON_GATEWAY_TOKEN": TOKEN},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+    )  # fmt: skip
+    assert done.returncode == 75, "2 is not started again (deploy/andon-gateway.service)"
+    assert done.stderr.count("\n") == 1
+    assert "takes no data now" in done.stderr
+    cloud.rule = None
+    gateway.start()
+    wait_until(lambda: cloud.values("temperature", "celsius"), "the reading after the restart")
 
 
 def test_sigterm_stops_in_order_and_sends_what_is_there(gateway: GatewayProcess, cloud: StandInCloud) -> None:

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 def rules_on_disk(path: Path) -> str:
     """One line about the document in a gateway's database; works beside the running gateway."""
     none = "none on disk; they come from the cloud"
-    if not path.is_file():
-        return none
     try:
+        if not path.is_file():
+            return none
         with closing(open_reader(path)) as reader:
             row = reader.execute("SELECT text FROM rule_document").fetchone()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"  # for whoever checks is not always who runs the gateway
     except sqlite3.Error as error:
         # A file of an earlier version has no such table; it is upgraded at the next start.
         return none if "no such table" in str(error) else f"cannot be read ({error})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import queue
 import sqlite3
@@ -29,12 +30,21 @@ BASE_VERSION: Final = 1  # of schema.sql; a new file gets the upgrades as well, 
 PRIVATE: Final = 0o600
 _ROWS_AT_ONCE: Final = (128, 64, 32, 16, 8, 4, 2, 1)  # few sizes, so that the statements stay prepared
 COMMIT_BUCKETS_S: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+_NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO))
+_TRANSIENT: Final = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))
 FAILURE_PAUSE_S: Final = 0.2  # between attempts on a failing disk; waiting work is answered at once in between
 T = TypeVar("T")
 
 Change = Callable[[sqlite3.Connection], T]
 Done = Callable[[T | None, StorageUnavailable | None], None]
 Deliver = Callable[[Callable[[], None]], object]
+
+
+def passes_by_itself(error: OSError | sqlite3.Error) -> bool:
+    """Whether a file could not be opened for lack of room or for a failing disk, and not for what it is or where it is said to be."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _TRANSIENT  # beyond that byte are the reasons (sqlite.org/rescode.html)
 
 
 def open_database(path: Path) -> sqlite3.Connection:

@@ -53,16 +53,17 @@ class DeadLetterBox:
         path: The database.
 
     Raises:
-        SettingsError: There is no database of this version.
+        SettingsError: There is no database of this version; of the other methods: it cannot be read or changed now.
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise SettingsError(f"{path}: no such file; the gateway has not run with this configuration yet")
+        self._path = path
         try:
+            if not path.is_file():
+                raise SettingsError(f"{path}: no such file; the gateway has not run with this configuration yet")
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
             version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise SettingsError(f"{path}: cannot be used ({error})") from None
         if version != SCHEMA_VERSION:
             self._connection.close()
@@ -73,8 +74,10 @@ class DeadLetterBox:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise SettingsError(f"{self._path}: nothing was changed ({error}); is it yours, and is there room?") from None
 
     def letters(self, ids: Sequence[int] = (), most: int = -1) -> list[KeptLetter]:
         """Letters by number, or all; oldest first."""
