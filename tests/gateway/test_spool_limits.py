@@ -97,6 +97,16 @@ def test_a_smaller_quota_in_the_settings_drops_only_the_excess(path: Path) -> No
     opened.database.close()
 
 
+def test_a_damaged_row_at_the_quota_stops_nobody(path: Path) -> None:
+    opened = Opened(path, SpoolLimits(quota_bytes=4000))
+    opened.take(20)
+    opened.database.run(lambda c: c.execute("UPDATE spool SET readings = '[[' WHERE id = 1")).result(60)
+    opened.take(40)
+    assert opened.database.healthy
+    assert opened.spool.counts["dropped_packs"] + len(opened.packs()) == 60
+    opened.database.close()
+
+
 def test_what_is_being_sent_is_not_dropped(path: Path) -> None:
     opened = Opened(path, SpoolLimits(quota_bytes=4000))
     opened.take(20)

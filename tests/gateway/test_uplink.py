@@ -166,6 +166,46 @@ def test_bad_lines_are_isolated_as_dead_letters(station: Station, cloud: StandIn
     ]
 
 
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("body", ["<html>The plain HTTP request was sent to HTTPS port</html>", '{"detail": "no"}', "[]"])
+def test_a_proxy_that_refuses_makes_no_dead_letters(
+    station: Station, cloud: StandInCloud, status: int, body: str
+) -> None:
+    cloud.rule = lambda _lines: Response(body, status_code=status)
+    station.add(*range(50))
+    station.uplink.start()
+    wait_until(lambda: station.uplink.counts.failures >= 2, "two refusals")
+    assert (station.left(), station.dead()) == (50, [])
+    cloud.rule = None
+    wait_until(lambda: station.left() == 0, "an empty spool")
+    assert stored(cloud) == [float(value) for value in range(50)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        """UPDATE spool SET readings = '[["temperaturf/0",1,2.0]]', numbers = NULL""",
+        "UPDATE spool SET readings = '[[', numbers = NULL",
+        "UPDATE spool SET readings = '7', numbers = NULL",
+        "UPDATE spool SET numbers = x'00'",
+        """UPDATE spool SET readings = '["dz","temperature/0"]', numbers = x'00'""",
+    ],
+)
+def test_a_damaged_row_becomes_a_dead_letter_and_holds_nobody_up(
+    station: Station, cloud: StandInCloud, damage: str
+) -> None:
+    station.add(1, 2, 3)
+    station.database.run(lambda c: c.execute(f"{damage} WHERE id = 2")).result(60)
+    station.uplink.start()
+    wait_until(lambda: station.left() == 0, "an empty spool")
+    assert stored(cloud) == [1.0, 3.0]
+    ((line, reason),) = station.dead()
+    assert line.startswith("node=press-7 boot=1 ")
+    assert reason.startswith("no line can be made of this row")
+    counts = station.uplink.counts
+    wait_until(lambda: (counts.points, counts.dead_letters) == (2, 1), "the counts, which follow the removal")
+
+
 def test_an_outage_while_bad_lines_are_isolated_leaves_no_trace(station: Station, cloud: StandInCloud) -> None:
     calls = [0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import threading
 import time
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ NO_BOOT: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class SpooledPack:
-    """One row of the spool; `readings` is `[[name, time_ms, value], ...]`."""
+    """One row of the spool; `readings` is `[[name, time_ms, value], ...]`, or what is left of a damaged row, of which nothing can be rendered."""
 
     id: int
     node: str
@@ -305,10 +306,20 @@ def read_after(
     packs: list[SpooledPack] = []
     points = 0
     for row in reader.execute(query, (cursor, most)):
-        readings = json.loads(row[4]) if row[5] is None else unpack(row[4], row[5])
-        pack = SpooledPack(row[0], row[1], row[2], row[3], readings)
+        pack = SpooledPack(row[0], row[1], row[2], row[3], _readings(row[4], row[5]))
         points += len(pack.readings)
         if packs and most_points is not None and points > most_points:
             break
         packs.append(pack)
     return packs
+
+
+def _readings(text: str, numbers: bytes | None) -> list[list[object]]:
+    try:
+        found = json.loads(text) if numbers is None else unpack(text, numbers)
+        if isinstance(found, list):
+            return found
+    except (ValueError, TypeError, struct.error):
+        pass
+    # Damaged on disk, which SQLite does not notice in a row's content.
+    return [[f"damaged: {text!r} {numbers!r}"]]

@@ -52,7 +52,9 @@ class InfluxWriter:
         except ApiException as error:
             retry_after = error.headers.get("Retry-After") if error.headers else None
             retry_after_s = parse_retry_after(retry_after, time.time())
-            return WriteAnswer(int(error.status or 0), _message(error), retry_after_s)
+            said = _said(error)
+            message = str(error.reason)[:200] if said is None else said
+            return WriteAnswer(int(error.status or 0), message, retry_after_s, judged=said is not None)
         except (HTTPError, OSError) as error:
             return WriteAnswer(0, str(error)[:200])
         # influxdb-client takes any 2xx for a success. Only the write endpoint's own 204 means "stored": a proxy's or a
@@ -64,10 +66,13 @@ class InfluxWriter:
         self._client.close()  # type: ignore[no-untyped-call]  # untyped in influxdb-client
 
 
-def _message(error: ApiException) -> str:
-    """InfluxDB's error JSON has the reason in `message`."""
+def _said(error: ApiException) -> str | None:
+    """The reason in an InfluxDB's error JSON, `{"code", "message"}`; None: somebody else has answered, such as a proxy on the way.
+
+    Its 400 ("The plain HTTP request was sent to HTTPS port") is about the request, not about a line, and must not empty the spool.
+    """
     try:
         body = json.loads(error.body)
-        return str(body["message"])[:500]
+        return f"{body['message']}"[:500] if body["code"] else None
     except (TypeError, ValueError, KeyError):
-        return str(error.reason)[:200]
+        return None

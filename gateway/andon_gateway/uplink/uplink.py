@@ -20,9 +20,11 @@ from andon_gateway.uplink.lineprotocol import render
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Mapping
     from pathlib import Path
 
     from andon_gateway.uplink.assets import AssetTable
+    from andon_gateway.uplink.lineprotocol import Asset
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +40,31 @@ class Verdict(Enum):
     BAD_LINES = "bad-lines"  # 400, 422: at least one line is wrong
     TOO_LARGE = "too-large"  # 413
     BUSY = "busy"  # 429, 503, other 5xx, no answer
-    NOT_ALLOWED = "not-allowed"  # 401, 403, 404 and the rest of 4xx: only a person can mend it
+    NOT_ALLOWED = "not-allowed"  # 401, 403, 404, the rest of 4xx, and a 400 of somebody else: only a person can mend it
 
 
 @dataclass(frozen=True, slots=True)
 class WriteAnswer:
-    """Outcome of one write: status 0 is "no answer"; `retry_after_s` as the server asked."""
+    """Outcome of one write.
+
+    Attributes:
+        status: Of HTTP; 0: no answer.
+        message: The reason, for people.
+        retry_after_s: As the server asked.
+        judged: The answer is a write endpoint's own, so that what it says of the lines is worth something.
+    """
 
     status: int
     message: str = ""
     retry_after_s: float | None = None
+    judged: bool = True
 
     @property
     def verdict(self) -> Verdict:
         """What to do with the lines."""
         if self.status == HTTPStatus.NO_CONTENT:
             return Verdict.STORED
-        if self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY):
+        if self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) and self.judged:
             return Verdict.BAD_LINES
         if self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return Verdict.TOO_LARGE
@@ -112,6 +122,19 @@ def send_lines(lines: list[str], writer: Writer) -> list[DeadLetter]:
         middle = len(part) // 2
         waiting += [part[middle:], part[:middle]]
     return dead
+
+
+def _render_all(packs: list[SpooledPack], assets: Mapping[str, Asset]) -> tuple[list[str], list[DeadLetter]]:
+    """The lines of packs, and for each pack of which none can be made (a damaged row, a newer version's) what there is of it."""
+    lines: list[str] = []
+    unreadable: list[DeadLetter] = []
+    for pack in packs:
+        try:
+            lines += render(pack.node, pack.boot, assets[pack.node], pack.readings)
+        except Exception as fault:  # noqa: BLE001 -- whatever one row holds, those behind it go on
+            what = f"node={pack.node} boot={pack.boot} arrival_ms={pack.arrival_ms} {pack.readings!r}"
+            unreadable.append(DeadLetter(what, f"no line can be made of this row of the spool: {fault!r}"))
+    return lines, unreadable
 
 
 @dataclass(slots=True)
@@ -258,11 +281,11 @@ class Uplink:
             return False
         ready = [pack for pack in batch.packs if pack.node in assets]
         if ready:
-            lines = [line for pack in ready for line in render(pack.node, pack.boot, assets[pack.node], pack.readings)]
+            lines, unreadable = _render_all(ready, assets)
             self._pace.spend(len(lines), time.monotonic())
-            dead = send_lines(lines, self._writer)
+            dead = [*unreadable, *send_lines(lines, self._writer)]
             self._spool.remove([pack.id for pack in ready], dead)
-            self._note_success(ready, lines, dead)
+            self._note_success(ready, [*lines, *(letter.line for letter in unreadable)], dead)
         self._lanes.done(batch)
         return True
 
