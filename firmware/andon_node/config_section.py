@@ -12,6 +12,11 @@ class ConfigError(Exception):
 _REQUIRED = object()
 
 
+def _is_number(value):
+    # Infinity minus itself is not 0: a threshold of 1e999 would guard nothing.
+    return type(value) in (int, float) and value - value == 0
+
+
 class Section:
     """An object of the document; every value is taken out once, and what is left over is an error."""
 
@@ -59,7 +64,7 @@ class Section:
     def number(self, key):
         """Take a number."""
         value = self._take(key, _REQUIRED, "a number")
-        if type(value) not in (int, float):
+        if not _is_number(value):
             self.fail(key, "a number")
         return value
 
@@ -74,7 +79,7 @@ class Section:
         values = self._take(key, None, "a list")
         if values is None:
             return None
-        if not isinstance(values, list) or len(values) != count or any(type(v) not in (int, float) for v in values):
+        if not isinstance(values, list) or len(values) != count or not all(map(_is_number, values)):
             self.fail(key, "a list of %d numbers or null" % count)
         return values
 

@@ -65,6 +65,7 @@ class ConfigStore:
             if starts == _STARTS:
                 self._refuse(name, "%d starts did not reach the gateway" % _STARTS)
                 continue
+            self._running = name
             try:
                 # Counted before it is used.
                 os.rename(name, _CANDIDATE % (starts + 1))

@@ -9,6 +9,8 @@ from andon_node.drivers import OK
 
 # Health of the node goes with the first sample and then every 10 s.
 _HEALTH_MS = const(10000)
+# However seldom a sample is taken, pulse counters are asked so often (drivers/pulse.py).
+_KEEP_UP_MS = const(30000)
 
 
 class Sampler:
@@ -43,7 +45,13 @@ class Sampler:
             due += self._sample_ms
             now = self._clock.monotonic_ms()
             due = max(due, now)
-            await asyncio.sleep_ms(due - now)
+            while due - now > _KEEP_UP_MS:
+                await asyncio.sleep_ms(_KEEP_UP_MS)
+                for driver in self._drivers:
+                    if hasattr(driver, "keep_up"):
+                        driver.keep_up()
+                now = self._clock.monotonic_ms()
+            await asyncio.sleep_ms(max(0, due - now))
 
     async def sample(self):
         """Take one sample of everything and queue it."""

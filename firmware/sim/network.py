@@ -109,5 +109,7 @@ class LAN:
 
 
 def hostname(name=None):
-    """Accept the host name."""
+    """Accept the host name, of at most 32 bytes as MicroPython has it (extmod/modnetwork.h)."""
+    if name is not None and len(name) > 32:
+        raise ValueError
     return name

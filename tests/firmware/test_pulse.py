@@ -175,3 +175,53 @@ print(debouncer.pulses)
 """
     result = run_vm(source, sim=True)
     assert result.stdout.strip() == "2", result.stderr
+
+
+def test_cycles_count_however_seldom_a_sample_is_taken() -> None:
+    """A machine that makes a part every twelve minutes, sampled once an hour, with the ESP32's ticks."""
+    source = """
+import asyncio, time
+PERIOD = 1 << 30
+time.ticks_diff = lambda a, b: ((a - b + PERIOD // 2) % PERIOD) - PERIOD // 2
+time.ticks_add = lambda a, d: (a + d) % PERIOD
+from andon_node.drivers.pulse import Counter, Debouncer
+from andon_node.drivers.s0_meter import S0Meter
+from andon_node.sampler import Sampler
+
+elapsed = 0
+debouncer = Debouncer(1, 20000, 0)
+
+class Line(Counter):
+    def total(self):
+        debouncer.keep_up(elapsed * 1000 % PERIOD)
+        return debouncer.pulses
+
+meter = object.__new__(S0Meter)
+meter.name, meter.fault, meter._pulses_per_kwh = "energy/1", "ok", 1
+meter._counter = Line(1)
+
+class Clock:
+    def monotonic_ms(self):
+        return elapsed
+
+class Recorder:
+    def record(self, name, unit, value):
+        print(elapsed, name, value)
+    def flush_due(self):
+        if elapsed:
+            raise SystemExit
+
+async def sleep_ms(ms):
+    global elapsed
+    for at in range(720000, 3600000, 720000):
+        if elapsed < at <= elapsed + ms:
+            debouncer.edge(at * 1000 % PERIOD, 1)
+            debouncer.edge((at + 100) * 1000 % PERIOD, 0)
+    elapsed += ms
+
+asyncio.sleep_ms = sleep_ms
+asyncio.run(Sampler(3600000, DRIVERS, [], lambda: (), Recorder(), Clock()).run())
+"""
+    for drivers, last in (("[Line(0)]", "3600000 cycles/0 4"), ("[meter]", f"3600000 energy/1 {4 * 3_600_000}")):
+        result = run_vm(source.replace("DRIVERS", drivers), sim=True)
+        assert result.stdout.strip().splitlines()[-1] == last, result.stderr

@@ -57,6 +57,17 @@ async def test_every_reading_taken_arrives_once_with_its_time(
         assert abs(sent_ms - (record.time_us + epoch_of_monotonic_us) / 1000) < 50
 
 
+async def test_a_name_of_63_characters_is_no_reason_not_to_start(
+    board: EmulatedBoard, gateway: AiocoapGateway, registers: RegisterFile
+) -> None:
+    registers.sensor(0, gpio=4, raw=320)
+    name = "p" * 63
+    board.put_config(board_config(gateway.port, node=name))
+    board.start()
+    await wait_until(lambda: gateway.registrations and gateway.packs)
+    assert gateway.packs[0].base_name == f"{name}/"
+
+
 async def test_pack_is_as_the_protocol_has_it(
     board: EmulatedBoard, gateway: AiocoapGateway, registers: RegisterFile
 ) -> None:

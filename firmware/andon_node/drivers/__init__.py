@@ -7,7 +7,8 @@ Every sensor driver is an object with
 - `prepare()`: starts a measurement and returns how many milliseconds it takes, 0 when there is nothing to start;
 - `read()`: the readings taken now as a sequence of (name, unit, value), empty where there is none;
 - `run(report)`, only where a driver works at its own pace (a debounced input, a bus): a coroutine that never ends and
-  calls `report(driver)` whenever `read()` has something new.
+  calls `report(driver)` whenever `read()` has something new;
+- `keep_up()`, only where something would be lost between samples that are far apart: called at least every 30 s.
 
 A driver module that `config_drivers` loads offers as well
 

@@ -15,7 +15,8 @@ class LanLink:
     """Ethernet and UDP as a link (net/link.py)."""
 
     def __init__(self, settings):
-        network.hostname(settings.node)
+        # MicroPython takes 32 bytes, a node id may have 63; only the network's own lists show it.
+        network.hostname(settings.node[:32])
         self.nic = chip.lan()
         self._on = False
         # (address, mask, gateway, name server), None: by DHCP.

@@ -19,7 +19,8 @@ class WifiLink:
     """Wi-Fi and UDP as a link (net/link.py)."""
 
     def __init__(self, settings):
-        network.hostname(settings.node)
+        # MicroPython takes 32 bytes, a node id may have 63; only the network's own lists show it.
+        network.hostname(settings.node[:32])
         self._ssid = settings.ssid
         self._password = settings.password
         self._gateway = (settings.gateway_host, settings.gateway_port)

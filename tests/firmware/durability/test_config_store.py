@@ -52,6 +52,22 @@ def start():
         return {"error": str(error)}
     return {"revision": settings.revision, "trial": store.trial}
 
+def start_on_a_flash_that_fails_once():
+    # The first rename, which counts the start with the candidate.
+    import andon_node.config_store as module
+    real = module.os
+    class Failing:
+        def __getattr__(self, name):
+            return getattr(real, name)
+        def rename(self, old, new):
+            module.os = real
+            raise OSError(5)
+    module.os = Failing()
+    try:
+        return start()
+    finally:
+        module.os = real
+
 def write(name, text):
     with open(name, "w") as file:
         file.write(text)
@@ -80,6 +96,8 @@ def answer(line):
         return json.loads(store.get().payload)
     if name == "protected":
         return protected(*arguments)
+    if name == "start_on_a_flash_that_fails_once":
+        return start_on_a_flash_that_fails_once()
     return {"start": start, "write": write, "timeout": timeout, "reached": reached, "clear": clear}[name](*arguments)
 
 while True:
@@ -150,6 +168,15 @@ def fresh(store: Store, **changes: Any) -> None:
     assert store.ask("start") == {"revision": 1, "trial": False}
 
 
+def test_a_flash_that_fails_costs_the_candidate_and_never_the_last_good_document(store: Store) -> None:
+    fresh(store)
+    assert store.ask("put", document(2, sample_ms=2000), None)["code"] == "2.04"
+    assert store.ask("start_on_a_flash_that_fails_once") == {"revision": 1, "trial": False}
+    assert store.kept()["revision"] == 1
+    assert store.ask("start") == {"revision": 1, "trial": False}
+    assert not any(name.startswith("candidate") for name in store.files())
+
+
 OPERATIONS = st.lists(st.sampled_from(["put", "bad", "cut", "reached", "timeout"]), max_size=14)
 
 
@@ -212,6 +239,10 @@ def test_errors_name_the_key(store: Store) -> None:
         ({"sample_ms": 5}, "sample_ms: expected a whole number"),
         ({"revision": 1}, "revision: expected more than 1"),
         ({"colour": "red"}, "colour: no such key"),
+        (
+            {"interlocks": [{**HOT, "when": {"channel": "temperature/0", "above": float("1e308") * 10}}]},
+            "interlocks[0].when.above: expected a number",
+        ),
         ({"interlocks": [{**HOT, "relay": 3}]}, "interlocks[0].relay: expected the channel of a relay"),
         (
             {"interlocks": [{**HOT, "when": {"channel": "temperature/7", "above": 1}}]},
@@ -220,7 +251,8 @@ def test_errors_name_the_key(store: Store) -> None:
         ({"interlocks": [{**HOT, "when": {"channel": "temperature/0"}}]}, "interlocks[0].when.above: expected either"),
         ({"interlocks": [HOT, {**HOT, "state": True}]}, "interlocks[1].state: expected the same state"),
     ):
-        answer = store.ask("put", json.dumps({**board_config(5683), "revision": 2, **changes}), None)
+        body = json.dumps({**board_config(5683), "revision": 2, **changes}).replace("Infinity", "1e999")
+        answer = store.ask("put", body, None)
         assert answer["code"] == "4.00"
         assert answer["text"].startswith(says)
 

@@ -174,17 +174,27 @@ def test_keys_never_travel_back_over_the_console(
     assert SECRET.encode() in own_bench.flash.read_bytes()
 
 
-def test_provision_of_a_node_on_another_machine_is_refused(
-    measuring: Bench, registry: StandInRegistry, andon: Callable[..., tuple[int, str]], tmp_path: Path
+@pytest.mark.parametrize(
+    ("machine", "gateway", "words"),
+    [("press-9", "gw-1", "on machine press-9"), ("press-7", "gw-2", "at gateway gw-2")],
+)
+def test_provision_of_a_node_that_is_registered_elsewhere_is_refused(
+    measuring: Bench,
+    registry: StandInRegistry,
+    andon: Callable[..., tuple[int, str]],
+    tmp_path: Path,
+    machine: str,
+    gateway: str,
+    words: str,
 ) -> None:
-    registry.nodes["press-7"] = {"id": "press-7", "machine_id": "press-9", "gateway_id": "gw-1"}
+    registry.nodes["press-7"] = {"id": "press-7", "machine_id": machine, "gateway_id": gateway}
     template = tmp_path / "template.json"
     template.write_text(json.dumps(TEMPLATE))
     before = on_board(measuring, "keys.json")
-    words = ["--node", "press-7", "--gateway-id", "gw-1", "--gateway", "127.0.0.1", "--cloud", registry.url]
-    code, text = andon("provision", "--port", measuring.port, *words, "--template", template)
+    identity = ["--node", "press-7", "--gateway-id", "gw-1", "--gateway", "127.0.0.1", "--cloud", registry.url]
+    code, text = andon("provision", "--port", measuring.port, *identity, "--template", template)
     assert code == 2
-    assert "press-7 is registered on machine press-9" in text
+    assert f"press-7 is registered {words}" in text
     assert on_board(measuring, "keys.json") == before
 
 
@@ -200,6 +210,27 @@ def test_provision_with_a_bad_configuration_touches_neither_cloud_nor_board(
     assert "temperature[0].pin: expected a pin of esp32-devkit" in text
     assert registry.nodes == {}
     assert on_board(measuring, "config.json") == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--label", "label.pdf", "expected a name that ends in .png, .svg, .txt"),
+        ("--label", "/nowhere/label.png", "No such folder"),
+        ("--gateway", "10.0.0.5:coap", "expected HOST or HOST:PORT"),
+        ("--gateway", "[fe80::1]:5683", "expected HOST or HOST:PORT"),
+        ("--gateway", ":5683", "expected HOST or HOST:PORT"),
+    ],
+)
+def test_what_provision_cannot_do_is_said_before_anything_is_done(
+    registry: StandInRegistry, andon: Callable[..., tuple[int, str]], option: str, value: str, message: str
+) -> None:
+    words = {"--node": "press-7", "--gateway-id": "gw-1", "--gateway": "10.0.0.5", "--cloud": registry.url}
+    words |= {"--port": "/dev/ttyNO7", option: value}
+    code, text = andon("provision", *(word for pair in words.items() for word in pair))
+    assert (code, len(text.splitlines())) == (2, 1), text
+    assert message in text
+    assert registry.nodes == {}
 
 
 def test_config_get_set_and_refusal(measuring: Bench, andon: Callable[..., tuple[int, str]]) -> None:

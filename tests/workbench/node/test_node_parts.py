@@ -16,7 +16,7 @@ from andon_workbench.bundle.keys import public_half
 from andon_workbench.checkout import find_checkout
 from andon_workbench.node import advice, coap
 from andon_workbench.node.bundle import Bundle, build_bundle
-from andon_workbench.node.config import parse, sign, touched_outputs, value_at, with_value
+from andon_workbench.node.config import activate_config, parse, sign, touched_outputs, value_at, with_value
 from andon_workbench.node.deploy import plan_deployment
 from andon_workbench.node.errors import ConfigRefusedError, NodeError
 from andon_workbench.node.flash import EsptoolFlasher, ImageFlasher
@@ -145,7 +145,7 @@ def test_label_forms(tmp_path: Path) -> None:
     assert "fp=" + label.fingerprint in label.text
     with pytest.raises(NodeError, match=r"\.png, \.svg, \.txt"):
         label.save(tmp_path / "label.pdf")
-    with pytest.raises(NodeError, match="No such file"):
+    with pytest.raises(NodeError, match="No such folder"):
         label.save(tmp_path / "nowhere/label.png")
 
 
@@ -253,6 +253,49 @@ class StandInBoard:
 
     def sha256(self, path: str) -> bytes:
         return hashlib.sha256(self.files[path]).digest()
+
+
+WATCHED = """
+import os as flash
+class os:
+    listdir = flash.listdir
+    @staticmethod
+    def rename(old, new):
+        flash.rename(old, new)
+        looked()
+    @staticmethod
+    def remove(name):
+        flash.remove(name)
+        looked()
+def looked():
+    with open("config.json") as file:
+        print(file.read())
+"""
+
+
+def test_a_power_cut_while_a_configuration_is_activated_leaves_one(tmp_path: Path) -> None:
+    """After each change of the flash there is a whole config.json."""
+    for name, text in (("config.json", "old"), ("config.try", "new"), ("config.bak", "older"), ("candidate.1", "tried")):
+        (tmp_path / name).write_text(text)
+    said: list[str] = []
+
+    class Board:
+        def run(self, code: str) -> str:
+            done = subprocess.run(
+                [find_micropython(), "-c", WATCHED + code],
+                capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True,
+            )  # fmt: skip
+            said.extend(done.stdout.split())
+            return done.stdout
+
+    board: Any = Board()
+    activate_config(board)
+    assert said == ["new", "new"], "one rename, and then the document that the node had on trial goes"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"config.json": "new", "config.bak": "old"}
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "config.try").write_text("first")
+    activate_config(board)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"config.json": "first", "config.bak": "old"}
 
 
 def test_a_real_board_spares_its_flash_unless_told_otherwise() -> None:

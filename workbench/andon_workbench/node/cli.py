@@ -36,6 +36,7 @@ from andon_workbench.node.doctor import examine
 from andon_workbench.node.emulate import BenchBoard
 from andon_workbench.node.errors import BoardError, NodeError, PortLostError
 from andon_workbench.node.flash import OFFSETS, EsptoolFlasher, Flasher, ImageFlasher
+from andon_workbench.node.label import require_place
 from andon_workbench.node.link import BoardLink, choose_port, console_lines, open_transport, present_ports
 from andon_workbench.node.network_update import NetworkUpdate, read_bundle, require_confirmed, update_over_network
 from andon_workbench.node.progress import copying, updating
@@ -191,6 +192,8 @@ def provision(  # noqa: PLR0913  one parameter per option is how Typer reads the
     Everything is read back by hash. Keys are never shown; the API token comes from ANDON_API_TOKEN or is asked for.
     """
     with one_line_errors():
+        if label is not None:
+            require_place(label)
         port = choose_port(port)
         identity = NodeIdentity(node, machine or node, gateway_id)
         document = _document(template, settings or [], node=node, gateway=gateway, ssid=ssid)
@@ -336,10 +339,15 @@ def _document(
             document |= node_config.parse(template.read_text())
         except OSError as error:
             raise NodeError(f"--template {template}: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise NodeError(f"--template {template}: expected JSON in UTF-8") from None
     document["node"] = node
-    host, _, port = gateway.partition(":")
+    host, separator, port = gateway.partition(":")
+    if not host or bool(separator) != port.isdecimal():
+        raise NodeError(f"--gateway {gateway}: expected HOST or HOST:PORT, such as 10.0.0.5:5683")
+    before = document.get("gateway")
     document["gateway"] = (
-        document.get("gateway", {}) | {"host": host} | ({"port": int(port)} if port.isdecimal() else {})
+        (before if isinstance(before, dict) else {}) | {"host": host} | ({"port": int(port)} if port else {})
     )
     if ssid is not None:
         document["wifi"] = {"ssid": ssid, "password": _secret(_WIFI_PASSWORD, f"Password of {ssid}")}

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CONFIG: Final = "config.json"
 BACKUP: Final = "config.bak"
 _CANDIDATE: Final = "config.try"
+# Begins the name of a document that the node itself tries (firmware: config_store.py).
+_ON_TRIAL: Final = "candidate."
 _REFUSED: Final = "refused: "
 _VM_LIMIT_S: Final = 20.0
 
@@ -139,13 +141,24 @@ def stage_config(board: BoardLink, document: dict[str, Any], firmware: Path) -> 
 
 
 def activate_config(board: BoardLink) -> None:
-    """Put the staged document in force; the one before is kept as config.bak."""
+    """Put the staged document in force, by one rename; the one before is kept as config.bak.
+
+    A document from the network that is still on trial is given up: once confirmed it would take this one's place.
+    """
     board.run(f"""\
 try:
-    os.rename({CONFIG!r}, {BACKUP!r})
+    with open({CONFIG!r}, "rb") as _andon_old, open({BACKUP!r}, "wb") as _andon_copy:
+        while True:
+            _andon_part = _andon_old.read(512)
+            if not _andon_part:
+                break
+            _andon_copy.write(_andon_part)
 except OSError:
     pass
 os.rename({_CANDIDATE!r}, {CONFIG!r})
+for _andon_name in os.listdir():
+    if _andon_name.startswith({_ON_TRIAL!r}):
+        os.remove(_andon_name)
 """)
 
 

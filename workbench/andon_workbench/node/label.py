@@ -46,8 +46,7 @@ class Label:
         Raises:
             NodeError: another ending, or the file cannot be written.
         """
-        if path.suffix not in _FORMATS:
-            raise NodeError(f"--label {path}: expected a name that ends in {', '.join(_FORMATS)}")
+        require_place(path)
         try:
             if path.suffix == ".txt":
                 path.write_text(self.terminal())
@@ -59,6 +58,18 @@ class Label:
 
     def _code(self) -> segno.QRCode:
         return segno.make(self.text, error="m", micro=False)
+
+
+def require_place(path: Path) -> None:
+    """Check that a label can be written there, before anything is done that the label is about.
+
+    Raises:
+        NodeError: another ending than .png, .svg or .txt, or no such folder.
+    """
+    if path.suffix not in _FORMATS:
+        raise NodeError(f"--label {path}: expected a name that ends in {', '.join(_FORMATS)}")
+    if not path.absolute().parent.is_dir():
+        raise NodeError(f"--label {path}: No such folder")
 
 
 def fingerprint(digest: bytes) -> str:

@@ -80,24 +80,34 @@ async def register(url: str, token: str | None, identity: NodeIdentity) -> NodeK
         The keys; None when this cloud does not make any.
 
     Raises:
-        NodeError: the node is registered on another machine.
+        NodeError: the node is registered on another machine, or at another gateway.
         CloudApiError: the cloud refuses, or cannot be reached.
     """
     async with CloudApi(url, token) as api:
         known = next((node for node in await api.nodes() if node["id"] == identity.node), None)
         if known is None:
             await api.register_node(identity.node, identity.machine, identity.gateway_id)
-        elif known["machine_id"] != identity.machine:
-            raise NodeError(
-                f"{identity.node} is registered on machine {known['machine_id']}, not {identity.machine}: "
-                f"move it first (PATCH /api/v1/nodes/{identity.node}), or choose another --node"
-            )
+        else:
+            _require_same(known, identity)
         try:
             return NodeKeys(await api.make_credentials(identity.node))
         except CloudApiError as error:
             if any(f": {status} " in str(error) for status in _NOT_HERE):
                 return None
             raise
+
+
+def _require_same(known: Mapping[str, Any], identity: NodeIdentity) -> None:
+    """Its keys go to the gateway that the registry names, and no other could open a message of the node."""
+    for what, here, wanted in (
+        ("on machine", known["machine_id"], identity.machine),
+        ("at gateway", known["gateway_id"], identity.gateway_id),
+    ):
+        if here != wanted:
+            raise NodeError(
+                f"{identity.node} is registered {what} {here}, not {wanted}: "
+                f"move it first (PATCH /api/v1/nodes/{identity.node}), or choose another --node"
+            )
 
 
 def write_identity(
