@@ -61,7 +61,9 @@ class CoapSection(_Section):
     @classmethod
     def _names_or_star(cls, value: object) -> object:
         # pydantic's own words about a union name its types, which help nobody who writes the file.
-        if value == "*" or (isinstance(value, list) and all(isinstance(item, str) and is_node_id(item) for item in value)):
+        if value == "*" or (
+            isinstance(value, list) and all(isinstance(item, str) and is_node_id(item) for item in value)
+        ):
             return value
         raise ValueError('expected a list of node ids, such as ["press-7"], or "*"')
 

@@ -317,7 +317,9 @@ def test_dead_letters_on_a_disk_that_takes_no_change_are_one_line(
     database.start()
     database.close()
     with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TRIGGER full BEFORE DELETE ON dead_letter BEGIN SELECT raise(FAIL, 'disk is full'); END")
+        connection.execute(
+            "CREATE TRIGGER full BEFORE DELETE ON dead_letter BEGIN SELECT raise(FAIL, 'disk is full'); END"
+        )
         connection.execute("INSERT INTO dead_letter (at_ms, line, reason) VALUES (1, 'x', 'y')")
     connection.close()
     assert main(["dead-letters", "replay", "--config", str(config)]) == 2

@@ -167,7 +167,9 @@ def test_bad_lines_are_isolated_as_dead_letters(station: Station, cloud: StandIn
 
 
 @pytest.mark.parametrize("status", [400, 422])
-@pytest.mark.parametrize("body", ["<html>The plain HTTP request was sent to HTTPS port</html>", '{"detail": "no"}', "[]"])
+@pytest.mark.parametrize(
+    "body", ["<html>The plain HTTP request was sent to HTTPS port</html>", '{"detail": "no"}', "[]"]
+)
 def test_a_proxy_that_refuses_makes_no_dead_letters(
     station: Station, cloud: StandInCloud, status: int, body: str
 ) -> None:

@@ -77,7 +77,9 @@ class DeadLetterBox:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._connection.close()
         if isinstance(error, sqlite3.Error):
-            raise SettingsError(f"{self._path}: nothing was changed ({error}); is it yours, and is there room?") from None
+            raise SettingsError(
+                f"{self._path}: nothing was changed ({error}); is it yours, and is there room?"
+            ) from None
 
     def letters(self, ids: Sequence[int] = (), most: int = -1) -> list[KeptLetter]:
         """Letters by number, or all; oldest first."""

@@ -39,7 +39,9 @@ def _format(count: int) -> str:
 
 
 _SIZE: Final = f"length(CAST(readings AS BLOB)) + coalesce(length(numbers), 0) + {ROW_BYTES}"
-_LENGTH: Final = "iif(json_valid(readings), json_array_length(readings) - (numbers IS NOT NULL), 0)"  # see packed.py; 0: damaged
+_LENGTH: Final = (
+    "iif(json_valid(readings), json_array_length(readings) - (numbers IS NOT NULL), 0)"  # see packed.py; 0: damaged
+)
 _COLUMNS: Final = "node, boot, arrival_ms, readings, replaces, numbers"
 
 

@@ -275,7 +275,12 @@ def looked():
 
 def test_a_power_cut_while_a_configuration_is_activated_leaves_one(tmp_path: Path) -> None:
     """After each change of the flash there is a whole config.json."""
-    for name, text in (("config.json", "old"), ("config.try", "new"), ("config.bak", "older"), ("candidate.1", "tried")):
+    for name, text in (
+        ("config.json", "old"),
+        ("config.try", "new"),
+        ("config.bak", "older"),
+        ("candidate.1", "tried"),
+    ):
         (tmp_path / name).write_text(text)
     said: list[str] = []
 
