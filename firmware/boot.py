@@ -56,9 +56,8 @@ def make_outputs_safe():
     for gpio, level in outputs:
         try:
             Pin(pin(gpio), Pin.OUT, value=level)
-        except (
-            Exception
-        ) as error:  # no such pin, said in another way by each chip: the other outputs are made safe all the same
+        # No such pin is said in another way by each chip; the other outputs are made safe all the same.
+        except Exception as error:
             print("boot: GPIO%d: %s" % (gpio, error))
 
 

@@ -44,9 +44,8 @@ def passes_by_itself(error: OSError | sqlite3.Error) -> bool:
     """Whether a file could not be opened for lack of room or for a failing disk, and not for what it is or where it is said to be."""
     if isinstance(error, OSError):
         return error.errno in _NO_ROOM
-    return (
-        getattr(error, "sqlite_errorcode", 0) & 0xFF in _TRANSIENT
-    )  # beyond that byte are the reasons (sqlite.org/rescode.html)
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF  # beyond that byte are the reasons (sqlite.org/rescode.html)
+    return primary in _TRANSIENT
 
 
 def open_database(path: Path) -> sqlite3.Connection:
