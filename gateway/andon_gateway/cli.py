@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         log.configure(settings.gateway.log_level)
         # The standard loop, not uvloop: aiocoap's sockets ask for ICMP errors (IP_RECVERR), and uvloop stops watching a
-        # socket that reports one, so that a single switched-off node would make the gateway deaf.
+        # socket that reports one, so that without the fast path a single switched-off node would make the gateway deaf.
         asyncio.run(serve(settings, options.config, token, influx_token))
     except StorageUnavailable as error:
         print(f"andon-gateway: {error}", file=sys.stderr)  # noqa: T201 -- one line for the person who started it
