@@ -247,7 +247,7 @@ class Factory:
             return address
         self.proxy = UdpProxy(address, self.plan.impairment, self.plan.seed)
         self._stack.callback(self.proxy.close)
-        return await self.proxy.open()
+        return await self.proxy.open(self.plan.coap_bind)
 
     async def _start_nodes(self, gateway: tuple[str, int]) -> None:
         self.nodes = await self._stack.enter_async_context(
