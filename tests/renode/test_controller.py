@@ -62,7 +62,12 @@ def test_steering_is_said_in_the_monitors_words(machine: RenodeMachine, renode: 
     machine.power_on()
     machine.save(tmp_path / "state")
     machine.load(tmp_path / "state")
-    asked = [command for command in renode.commands if command != "currentTime"]
+    # The seed is another one each time.
+    asked = [
+        "emulation SetSeed" if command.startswith("emulation SetSeed ") else command
+        for command in renode.commands
+        if command != "currentTime"
+    ]
     assert asked == [
         "$celsius=-9.750",
         "sysbus.i2c1.si7021 Temperature -9.750",
@@ -71,6 +76,7 @@ def test_steering_is_said_in_the_monitors_words(machine: RenodeMachine, renode: 
         "sysbus.gpioPortC.relay2 State",
         "pause",
         "sysbus ZeroRange 0x20000000 0x30000",
+        "emulation SetSeed",
         "machine Reset",
         "start",
         f"Save @{tmp_path / 'state'}",
@@ -138,6 +144,23 @@ def test_what_renode_refuses_is_one_line(
         machine.relay(2)
     with pytest.raises(RenodeError, match="relay 3: expected 1 to 2"):
         machine.relay(3)
+
+
+def test_renode_that_tells_no_version_is_named_by_its_program(
+    machine: RenodeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build of one's own answers `version` with nothing."""
+    monkeypatch.setitem(PROPERTIES, "version", "")
+    assert machine.version() == "renode, which tells no version"
+
+
+def test_every_start_of_the_board_draws_other_random_numbers(machine: RenodeMachine, renode: StandInRenode) -> None:
+    for _ in range(3):
+        machine.power_cut()
+        machine.power_on()
+    seeds = [command for command in renode.commands if command.startswith("emulation SetSeed ")]
+    assert len(seeds) == len(set(seeds)) == 3
+    assert all(0 <= int(seed.rsplit(" ", 1)[1]) < 1 << 31 for seed in seeds)
 
 
 def test_silence_and_a_dead_port_are_named(tmp_path: Path) -> None:
