@@ -36,10 +36,10 @@ MACHINE = {
 _LOOK_S = 0.05
 
 
-async def provision(bench: Bench, hall: Factory, folder: Path) -> str:
-    """Give the board its identity, keys, the site's public key and configuration; what the command said."""
+async def provision(bench: Bench, hall: Factory, folder: Path, **changes: Any) -> str:
+    """Give the board its identity, keys, the site's public key and configuration (the rung's with `changes`); what the command said."""
     template, site_key = folder / "template.json", folder / "site.hex"
-    template.write_text(json.dumps(bench.template))
+    template.write_text(json.dumps({**bench.template, **changes}))
     site_key.write_text(SITE_KEY_HEX)
     host, port = hall.gateway_address
     return await andon(

@@ -14,14 +14,11 @@ from e2e.board_node import (
     NODE,
     boots,
     cycles,
-    final,
     metric,
     output_is,
     provision,
     readings_more,
-    switched_off,
     temperatures,
-    watched,
 )
 from e2e.board_tools import andon, until
 
@@ -253,5 +250,6 @@ async def test_inspector_accepts_the_node(node: Bench, tmp_path: Path) -> None:
 async def test_doctor_finds_nothing_bad(node: Bench) -> None:
     found = json.loads((await andon("node", "doctor", "--port", node.port, "--json")).splitlines()[-1])
     verdicts = {finding["check"]: finding["verdict"] for finding in found["findings"]}
-    assert verdicts["configuration"] == verdicts["keys"] == verdicts["gateway"] == verdicts["node"] == "good"
+    assert verdicts["firmware"] == verdicts["configuration"] == verdicts["keys"] == "good"
+    assert verdicts["gateway"] == verdicts["node"] == "good"
     assert "bad" not in verdicts.values()

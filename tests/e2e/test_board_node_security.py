@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 from e2e.board_node import NODE, metric, readings_more, temperatures
@@ -14,7 +14,6 @@ from e2e.board_tools import until
 
 if TYPE_CHECKING:
     from andon_workbench.factory import Factory
-    from andon_workbench.rungs.bench import Bench
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -40,7 +39,7 @@ class Listener:
         self._receiver = hall.proxy._listener.get_protocol()
         self._forward = self._receiver._received  # type: ignore[attr-defined]  # the proxy's own protocol
 
-    def __enter__(self) -> Listener:
+    def __enter__(self) -> Self:
         self._receiver._received = self._hear  # type: ignore[attr-defined]  # the proxy's own protocol
         return self
 
@@ -88,7 +87,8 @@ def unprotected_pack(celsius: float) -> bytes:
     return b"\x42\x02\x12\x34ab\xb1t\x11\x6e\xff" + json.dumps(pack).encode()
 
 
-async def test_nothing_unprotected_is_sent_or_taken(node: Bench, hall: Factory) -> None:
+@pytest.mark.usefixtures("node")
+async def test_nothing_unprotected_is_sent_or_taken(hall: Factory) -> None:
     strange = 123.4375
     with Listener(hall) as listener:
         code = await asyncio.to_thread(exchange, unprotected_pack(strange), hall.gateway.address("coap"))
@@ -99,7 +99,8 @@ async def test_nothing_unprotected_is_sent_or_taken(node: Bench, hall: Factory) 
     assert strange not in [celsius for _, celsius in await temperatures(hall)]
 
 
-async def test_recordings_are_refused_also_after_the_gateway_was_killed(node: Bench, hall: Factory) -> None:
+@pytest.mark.usefixtures("node")
+async def test_recordings_are_refused_also_after_the_gateway_was_killed(hall: Factory) -> None:
     with Listener(hall) as listener:
 
         async def enough() -> bool:

@@ -195,7 +195,7 @@ class Factory:
             gateway=GATEWAY,
             cloud=self.cloud,
             token=token,
-            serial_ports=[cable.gateway_port for cable in self.cables.values()],
+            serial_ports=[*(cable.gateway_port for cable in self.cables.values()), *self.plan.serial_ports],
             cloud_url=cloud_url,
         )
         self._stack.push_async_callback(self.gateway.stop)
