@@ -37,9 +37,10 @@ _LOOK_S = 0.05
 
 
 async def provision(bench: Bench, hall: Factory, folder: Path, **changes: Any) -> str:
-    """Give the board its identity, keys, the site's public key and configuration (the rung's with `changes`); what the command said."""
+    """Give the board its identity, keys, the site's public key and configuration (the rung's with `changes`, without what is None there); what the command said."""
     template, site_key = folder / "template.json", folder / "site.hex"
-    template.write_text(json.dumps({**bench.template, **changes}))
+    wanted = {key: value for key, value in {**bench.template, **changes}.items() if value is not None}
+    template.write_text(json.dumps(wanted))
     site_key.write_text(SITE_KEY_HEX)
     host, port = hall.gateway_address
     return await andon(

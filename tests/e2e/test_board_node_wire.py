@@ -35,7 +35,9 @@ async def wired(node: Bench, hall: Factory, tmp_path: Path) -> AsyncIterator[Fac
     plan = FactoryPlan(nodes=0, serial_ports=(node.wire,))
     async with Factory(plan, find_checkout(), tmp_path) as factory:
         await factory.api.register_machine(MACHINE)
-        await provision(node, factory, tmp_path, link={"kind": "serial", "uart": node.uart})
+        # What belongs to another link is no part of a wired node's configuration.
+        link = {"kind": "serial", "uart": node.uart}
+        await provision(node, factory, tmp_path, link=link, lan=None, wifi=None)
         yield factory
     await provision(node, hall, tmp_path)
 

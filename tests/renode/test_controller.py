@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -197,6 +199,36 @@ def test_started_described_and_ended_with_everything_it_started(tmp_path: Path) 
     assert pid is not None
     assert not Path(f"/proc/{pid}").exists()
     assert machine.pid is None
+
+
+LEAVES_IT_BEHIND = """
+import sys, time
+from pathlib import Path
+from andon_workbench.rungs.renode.machine import RenodeMachine
+from andon_workbench.rungs.renode.network import HostNetwork
+from andon_workbench.rungs.renode.parts import RenodeProgram
+program, scripts, folder = sys.argv[1:]
+machine = RenodeMachine(RenodeProgram((program,)), Path(scripts), Path(folder), Path(folder) / "image.hex", HostNetwork())
+machine.start()
+print(machine.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_renode_does_not_outlive_whoever_started_it(tmp_path: Path) -> None:
+    """A run that is killed cannot end it; left over, it takes a core for ever."""
+    (runner,) = program(tmp_path).words
+    with subprocess.Popen(
+        [sys.executable, "-c", LEAVES_IT_BEHIND, runner, SCRIPTS, tmp_path], stdout=subprocess.PIPE, text=True
+    ) as starter:
+        assert starter.stdout is not None
+        pid = int(starter.stdout.readline())
+        assert Path(f"/proc/{pid}").exists()
+        starter.kill()
+    end = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+        assert time.monotonic() < end, "Renode is left over"
+        time.sleep(0.05)
 
 
 def test_renode_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from andon_workbench.node.errors import NodeError
 from andon_workbench.node.link import BoardLink
 from andon_workbench.ports import free_tcp_port
+from andon_workbench.processes import die_with_parent
 from andon_workbench.rungs.renode.errors import RenodeError
 from andon_workbench.rungs.renode.robot import RobotPort
 
@@ -95,7 +96,12 @@ class RenodeMachine:
         words += ["--disable-xwt", "--plain", "--port", "-1", "--robot-server-port", str(robot)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509  one call of the kernel; a board left over burns a core for ever
             )
         self._robot = RobotPort(robot, self._network.connect)
         try:
