@@ -117,8 +117,9 @@ class Gateway:
                 await self.team.start(Office(self.intake, self.keys, reader, self.fast_counts))
         tasks += [asyncio.create_task(line.run(), name=f"serial {line.path}") for line in self.lines]
         await self.http.start()
+        # With its end in one piece: unbuffered, a log line of a thread would come in between.
         print(f"ready coap={authority(self.settings.coap.bind, self.coap.port)} "  # noqa: T201 -- supervisors read this line
-              f"http={authority(self.settings.http.bind, self.http_port)}", flush=True)  # fmt: skip
+              f"http={authority(self.settings.http.bind, self.http_port)}\n", end="", flush=True)  # fmt: skip
         stopped: asyncio.Task[Any] = asyncio.create_task(stop.wait(), name="stop")
         try:
             done, _ = await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
+from e2e.board_node import MACHINE, provision, readings_more
+from e2e.board_tools import andon
+from firmware.update.vm import SITE_KEY_HEX
 from parts import require_part
 
 from andon_workbench.checkout import find_checkout
 from andon_workbench.errors import MissingPartError
 from andon_workbench.factory import Factory
+from andon_workbench.faults.udp_proxy import Impairment
 from andon_workbench.plan import FactoryPlan
 from andon_workbench.rungs import ladder
 from andon_workbench.rungs.bench import RungError
@@ -84,12 +88,28 @@ async def bench(rung: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def hall(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Factory]:
-    """A factory without boards of its own, its gateway where the rung's board can reach it."""
+    """A factory without boards of its own, its gateway, behind a proxy that can lose datagrams, where the rung's board can reach it."""
     if Capability.NETWORK not in bench.capabilities:
         pytest.skip(f"the rung {bench.name} has no network on this machine (docs/boards.md)")
-    plan = FactoryPlan(nodes=0, coap_bind=bench.host)
+    plan = FactoryPlan(nodes=0, coap_bind=bench.host, impairment=Impairment(), site_key=SITE_KEY_HEX)
     async with Factory(plan, find_checkout(), tmp_path_factory.mktemp("hall")) as factory:
         yield factory
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def node(bench: Bench, hall: Factory, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """The board as a measuring node: deployed, provisioned, its first readings in the store."""
+    if Capability.NODE not in bench.capabilities:
+        pytest.skip(f"the image on the rung {bench.name} leaves no room for the whole firmware (docs/boards.md)")
+    folder = tmp_path_factory.mktemp("node")
+    await hall.api.register_machine(MACHINE)
+    await andon("node", "deploy", "--port", bench.port)
+    said = await provision(bench, hall, folder)
+    assert "keys.json: on the board" in said
+    assert "secret" not in said
+    assert (folder / "label.svg").is_file()
+    await readings_more(hall, 2)
+    return bench
 
 
 @pytest.fixture

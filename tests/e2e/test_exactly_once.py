@@ -62,19 +62,6 @@ async def test_cloud_killed_and_restarted(build: Callable[[FactoryPlan], Factory
         await assert_store_equals_ledger(factory, least=36)
 
 
-async def test_gateway_killed_while_the_cloud_is_down(build: Callable[[FactoryPlan], Factory]) -> None:
-    async with build(FactoryPlan(nodes=3, seed=13)) as factory:
-        assert await factory.first_readings(START_LIMIT_S) == []
-        await factory.kill_cloud()
-        await readings_taken(factory, 9)
-        await factory.kill_gateway()
-        await readings_taken(factory, 3)
-        await factory.restart_gateway()
-        await readings_taken(factory, 3)
-        await factory.restart_cloud()
-        await assert_store_equals_ledger(factory, least=15)
-
-
 async def test_datagrams_lost_doubled_and_overtaken(build: Callable[[FactoryPlan], Factory]) -> None:
     impairment = Impairment(loss=0.2, duplicate=0.2, delay_s=0.05, reorder=0.2)
     async with build(FactoryPlan(nodes=3, seed=14, impairment=impairment)) as factory:

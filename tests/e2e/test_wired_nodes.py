@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from e2e.limits import DRAIN_LIMIT_S, START_LIMIT_S
-from e2e.test_commands import contact, final
+from e2e.limits import START_LIMIT_S
 from e2e.test_exactly_once import assert_store_equals_ledger, readings_taken
 
 from andon_workbench.faults.serial_cable import CableFaults
@@ -53,15 +52,3 @@ async def test_pulled_plug_and_killed_gateway(build: Callable[[FactoryPlan], Fac
         second.plug()
         await readings_taken(factory, 4)
         await assert_store_equals_ledger(factory, least=14)
-
-
-async def test_commands_reach_a_wired_node(build: Callable[[FactoryPlan], Factory]) -> None:
-    async with build(FactoryPlan(nodes=1, seed=23, wired=1)) as factory:
-        assert await factory.first_readings(START_LIMIT_S) == []
-        [node] = factory.boards
-        for state in (False, True):
-            issued = await factory.api.switch_relay(node, 0, state=state, lease_s=60, expires_s=30)
-            assert (await final(factory, issued)).status == "confirmed"
-        assert contact(factory, node) == [False, True]
-        result = await factory.drain(DRAIN_LIMIT_S)
-        assert result.differences == ()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +64,12 @@ def test_steering_is_said_in_the_monitors_words(machine: RenodeMachine, renode: 
     machine.power_on()
     machine.save(tmp_path / "state")
     machine.load(tmp_path / "state")
-    asked = [command for command in renode.commands if command != "currentTime"]
+    # The seed is another one each time.
+    asked = [
+        "emulation SetSeed" if command.startswith("emulation SetSeed ") else command
+        for command in renode.commands
+        if command != "currentTime"
+    ]
     assert asked == [
         "$celsius=-9.750",
         "sysbus.i2c1.si7021 Temperature -9.750",
@@ -71,6 +78,7 @@ def test_steering_is_said_in_the_monitors_words(machine: RenodeMachine, renode: 
         "sysbus.gpioPortC.relay2 State",
         "pause",
         "sysbus ZeroRange 0x20000000 0x30000",
+        "emulation SetSeed",
         "machine Reset",
         "start",
         f"Save @{tmp_path / 'state'}",
@@ -140,6 +148,23 @@ def test_what_renode_refuses_is_one_line(
         machine.relay(3)
 
 
+def test_renode_that_tells_no_version_is_named_by_its_program(
+    machine: RenodeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build of one's own answers `version` with nothing."""
+    monkeypatch.setitem(PROPERTIES, "version", "")
+    assert machine.version() == "renode, which tells no version"
+
+
+def test_every_start_of_the_board_draws_other_random_numbers(machine: RenodeMachine, renode: StandInRenode) -> None:
+    for _ in range(3):
+        machine.power_cut()
+        machine.power_on()
+    seeds = [command for command in renode.commands if command.startswith("emulation SetSeed ")]
+    assert len(seeds) == len(set(seeds)) == 3
+    assert all(0 <= int(seed.rsplit(" ", 1)[1]) < 1 << 31 for seed in seeds)
+
+
 def test_silence_and_a_dead_port_are_named(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -174,6 +199,36 @@ def test_started_described_and_ended_with_everything_it_started(tmp_path: Path) 
     assert pid is not None
     assert not Path(f"/proc/{pid}").exists()
     assert machine.pid is None
+
+
+LEAVES_IT_BEHIND = """
+import sys, time
+from pathlib import Path
+from andon_workbench.rungs.renode.machine import RenodeMachine
+from andon_workbench.rungs.renode.network import HostNetwork
+from andon_workbench.rungs.renode.parts import RenodeProgram
+program, scripts, folder = sys.argv[1:]
+machine = RenodeMachine(RenodeProgram((program,)), Path(scripts), Path(folder), Path(folder) / "image.hex", HostNetwork())
+machine.start()
+print(machine.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_renode_does_not_outlive_whoever_started_it(tmp_path: Path) -> None:
+    """A run that is killed cannot end it; left over, it takes a core for ever."""
+    (runner,) = program(tmp_path).words
+    with subprocess.Popen(
+        [sys.executable, "-c", LEAVES_IT_BEHIND, runner, SCRIPTS, tmp_path], stdout=subprocess.PIPE, text=True
+    ) as starter:
+        assert starter.stdout is not None
+        pid = int(starter.stdout.readline())
+        assert Path(f"/proc/{pid}").exists()
+        starter.kill()
+    end = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+        assert time.monotonic() < end, "Renode is left over"
+        time.sleep(0.05)
 
 
 def test_renode_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

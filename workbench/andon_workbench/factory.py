@@ -195,7 +195,7 @@ class Factory:
             gateway=GATEWAY,
             cloud=self.cloud,
             token=token,
-            serial_ports=[cable.gateway_port for cable in self.cables.values()],
+            serial_ports=[*(cable.gateway_port for cable in self.cables.values()), *self.plan.serial_ports],
             cloud_url=cloud_url,
         )
         self._stack.push_async_callback(self.gateway.stop)
@@ -247,7 +247,7 @@ class Factory:
             return address
         self.proxy = UdpProxy(address, self.plan.impairment, self.plan.seed)
         self._stack.callback(self.proxy.close)
-        return await self.proxy.open()
+        return await self.proxy.open(self.plan.coap_bind)
 
     async def _start_nodes(self, gateway: tuple[str, int]) -> None:
         self.nodes = await self._stack.enter_async_context(

@@ -12,6 +12,7 @@ from andon_workbench.world.sensor_faults import FaultRates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from andon_workbench.faults.serial_cable import CableFaults
     from andon_workbench.faults.udp_proxy import Impairment
@@ -52,7 +53,8 @@ class FactoryPlan:
     node's configuration, `world_step_s` is the world's step, `patience` by how much slower than usual processes may be before
     they count as broken. Without `keys` the nodes speak openly and the gateway allows it. With `gates` there is a TCP proxy
     between gateway and cloud, and between cloud and InfluxDB. `site_key` is the public key that cloud and nodes check bundles with, 64 hexadecimal digits.
-    `coap_bind` is the address that the gateway listens on for nodes outside this machine, `workers` how many of its processes receive telemetry.
+    `coap_bind` is the address that the gateway listens on for nodes outside this machine, `serial_ports` are ports of nodes on a wire that are not the
+    factory's, `workers` how many of its processes receive telemetry.
     """
 
     nodes: int = 6
@@ -73,6 +75,7 @@ class FactoryPlan:
     gates: bool = False
     site_key: str | None = None
     coap_bind: str = LOOPBACK
+    serial_ports: tuple[Path, ...] = ()
     workers: int = 1
 
     @property

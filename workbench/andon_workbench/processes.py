@@ -24,7 +24,7 @@ _CHUNK = 4096
 _INPUT_BACKLOG = 65536
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Run in the child before exec: ask Linux to kill it when the workbench dies, even by kill -9 (prctl(2))."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -72,7 +72,7 @@ class ChildProcess:
                 cwd=command.folder,
                 env={**os.environ, **command.environment},
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         except OSError as error:
             raise ComponentError(f"{name}: cannot start {command.arguments[0]}: {error.strerror}") from error

@@ -27,7 +27,7 @@ class Capability(StrEnum):
     RESET_CAUSE = "reset_cause"
     """The board tells a watchdog's reset from others."""
     FLEET = "fleet"
-    """Many boards at once, on simulated machines with a ledger of what happened."""
+    """Simulated machines with a ledger of what happened to them, many at once."""
 
 
 ALL_UNIX = frozenset(Capability)

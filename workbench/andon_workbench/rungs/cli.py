@@ -79,7 +79,7 @@ def image(
         wanted = pinned_hash(name, pins, sha256)
         with copying(Console(stderr=True)) as progress:
             path = download_image(name, wanted, lambda done, total: progress.file(name, done, total))
-        typer.echo(f"{path}: SHA-256 as expected")
+        typer.echo(f"{path}: SHA-256 {wanted}, as expected")
         if line := line_to_pin(name, wanted, pins):
             typer.echo(f"to pin it for everybody, add to [{BOARD}] in {_PINS}: {line}")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import secrets
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from andon_workbench.node.link import BoardLink
 from andon_workbench.rungs.capability import RENODE, Capability
+from andon_workbench.rungs.renode.errors import RenodeError
 from andon_workbench.rungs.renode.machine import RenodeMachine
 from andon_workbench.rungs.renode.network import network_for
 from andon_workbench.rungs.renode.parts import find_image, find_renode
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 _NODE_HEAP: Final = 140_000
 _NODE_HEAP_IN_PLACE: Final = 80_000
 _NODE_FLASH: Final = 190_000
-_FIRST_PORT: Final = 20_000
-_PORTS: Final = 10_000
+# Between two starts of the board, which take longer, there is a new seed for its random numbers.
+_RESEED_S: Final = 0.5
 _ROOM: Final = """\
 (lambda gc, os, vfs: (gc.collect(), gc.mem_free(), os.statvfs(_andon_root), hasattr(vfs, 'rom_ioctl'))[1:])(\
 __import__('gc'), __import__('os'), __import__('vfs'))
@@ -52,6 +53,7 @@ class RenodeBench:
         self.capabilities = RENODE
         self.host = "127.0.0.1"
         self.note: str | None = None
+        self._reseeding: asyncio.Task[None] | None = None
 
     @property
     def port(self) -> str:
@@ -75,20 +77,22 @@ class RenodeBench:
             "sensors": [{"driver": "si7021", "channel": 0, "checksum": False}],
             "cycles": [{"channel": 0, "pin": "IN1", "active": "high", "debounce_ms": 20}],
             "relays": [{"channel": 0, "pin": "RELAY1"}],
-            # Each start of this chip draws the same random numbers under Renode, so its message ids and tokens repeat:
-            # from another port they are another peer's, whose exchanges the gateway does not take for the last start's.
-            "coap_port": _FIRST_PORT + secrets.randbelow(_PORTS),
             # Its flash holds the firmware and little else.
             "journal_bytes": 32768,
         }
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._start)
+        self._reseeding = asyncio.create_task(self._reseed(), name="seeds for the board")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._reseeding is not None:
+            self._reseeding.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reseeding
         await asyncio.to_thread(self._stop)
 
     async def set_temperature(self, celsius: float) -> None:
@@ -110,6 +114,14 @@ class RenodeBench:
     async def power_on(self) -> None:
         """Start it with empty memory."""
         await asyncio.to_thread(self.machine.power_on)
+
+    async def _reseed(self) -> None:
+        """New random numbers for each start of the board: it starts again on its own account, too."""
+        # Where Renode has ended, whoever uses the board next is told.
+        with contextlib.suppress(RenodeError):
+            while True:
+                await asyncio.to_thread(self.machine.reseed)
+                await asyncio.sleep(_RESEED_S)
 
     def _start(self) -> None:
         self._network.__enter__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from andon_workbench.node.errors import NodeError
 from andon_workbench.node.link import BoardLink
 from andon_workbench.ports import free_tcp_port
+from andon_workbench.processes import die_with_parent
 from andon_workbench.rungs.renode.errors import RenodeError
 from andon_workbench.rungs.renode.robot import RobotPort
 
@@ -37,6 +39,8 @@ _SENSOR: Final = "sysbus.i2c1.si7021"
 _BUTTON: Final = "sysbus.gpioPortC.button"
 _RELAY: Final = "sysbus.gpioPortC.relay{}"
 _RAM: Final = "0x20000000 0x30000"
+# A seed is a signed number of 32 bits.
+_SEEDS: Final = 1 << 31
 
 
 class RenodeMachine:
@@ -92,12 +96,18 @@ class RenodeMachine:
         words += ["--disable-xwt", "--plain", "--port", "-1", "--robot-server-port", str(robot)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509  one call of the kernel; a board left over burns a core for ever
             )
         self._robot = RobotPort(robot, self._network.connect)
         try:
             self._wait_for_robot_port()
             self._describe(console, wire)
+            self.reseed()
             self.resume()
         except BaseException:
             self.stop()
@@ -122,8 +132,16 @@ class RenodeMachine:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def version(self) -> str:
-        """What Renode calls itself."""
-        return " ".join(self.command("version").split())
+        """What Renode calls itself; where it does not, the program that it is (as with a private build)."""
+        return " ".join(self.command("version").split()) or f"{self._program.words[0]}, which tells no version"
+
+    def reseed(self) -> None:
+        """Let the chip's random numbers begin somewhere else.
+
+        Renode's generator begins anew with every start of the machine, a soft reset too: without this each start draws the same
+        message ids and tokens, and a peer takes its requests for those of the start before. Still nothing to make keys with.
+        """
+        self.command(f"emulation SetSeed {secrets.randbelow(_SEEDS)}")
 
     def set_temperature(self, celsius: float) -> None:
         """Set what the Si7021 measures, -40 to 85 degC; stays over resets."""
@@ -179,6 +197,7 @@ class RenodeMachine:
     def power_on(self) -> None:
         """Give the power back."""
         self.command(f"sysbus ZeroRange {_RAM}")
+        self.reseed()
         self.reset()
         self.resume()
 
