@@ -39,8 +39,8 @@ def console(*, leak_per_command: int) -> str:
     for minute in range(1, 24 * 60):
         done = minute // 10
         live = 150_000 + 560 * min(done, 16) + leak_per_command * done + minute % 7 * 100
-        lines.append(f"live {minute * 60_000} {live} {minute * 6} {done} {done}")
-    return "node: press-1 boot 1\n" + "\n".join(lines)
+        lines.append(f"live {minute * 60_000} {live} {minute * 6} {minute * 6} {done} {done}")
+    return "start 0\nnode: press-1 boot 1\n" + "\n".join(lines)
 
 
 def test_a_leak_per_command_is_told_from_memories_that_fill(week: ModuleType) -> None:
