@@ -92,7 +92,14 @@ class EmulatedBoard:
     """
 
     def __init__(
-        self, folder: Path, firmware: Path, gateway_port: int, coap_port: int, *, vm: Vm = Vm.BITS_64, heap: str | None = None
+        self,
+        folder: Path,
+        firmware: Path,
+        gateway_port: int,
+        coap_port: int,
+        *,
+        vm: Vm = Vm.BITS_64,
+        heap: str | None = None,
     ) -> None:
         self.folder = folder
         self.port = coap_port
