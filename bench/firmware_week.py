@@ -28,7 +28,7 @@ from andon_workbench.board import HEAPS, Vm, find_micropython
 from andon_workbench.bundle.build import compile_source
 from andon_workbench.emulated_parts import emulated_parts
 from andon_workbench.registers import RegisterFile, rom_code
-from andon_workbench.soak.heap import MEMORIES_FULL, runs, slope
+from andon_workbench.soak.heap import runs, slope
 
 ROOT = Path(__file__).resolve().parents[1]
 BOARD_MAIN = Path(__file__).with_name("firmware_week_board.py")

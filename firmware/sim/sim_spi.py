@@ -1,7 +1,6 @@
 """`machine.SPI` on the unix port: the word of the register file's device whose select pin is low."""
 
 import registers
-import utime
 
 
 class SPI:

@@ -110,7 +110,7 @@ class Board:
     `heap` is given. `patience` is how many times longer than usual it may hang.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each says one thing about the board
         self,
         name: str,
         files: BoardFiles,
