@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .PHONY: help
 help: ## list the tasks
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{split($$1, name, " "); printf "  make %-14s %s\n", name[1], $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{split($$1, name, " "); printf "  make %-14s %s\n", name[1], $$2}'
 	@echo "  settings of make demo: SECONDS= NODES= STORE=embedded|influxdb LOSS= SEED= VM=64|32 JSON=1 HTTP_PORT= COAP_PORT= INFLUXDB_PORT="
 
 # --- environments ---------------------------------------------------------------------------------------------------
