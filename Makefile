@@ -11,8 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .PHONY: help
 help: ## list the tasks
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{split($$1, name, " "); printf "  make %-14s %s\n", name[1], $$2}'
-	@echo "  settings of make demo: SECONDS= NODES= STORE=embedded|influxdb LOSS= SEED= JSON=1 HTTP_PORT= COAP_PORT= INFLUXDB_PORT="
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{split($$1, name, " "); printf "  make %-14s %s\n", name[1], $$2}'
+	@echo "  settings of make demo: SECONDS= NODES= STORE=embedded|influxdb LOSS= SEED= VM=64|32 JSON=1 HTTP_PORT= COAP_PORT= INFLUXDB_PORT="
 
 # --- environments ---------------------------------------------------------------------------------------------------
 
@@ -46,11 +46,15 @@ given = $(if $(filter command% environment%,$(origin $(1))),$(2) $($(1)))
 demo: $(VENV)/.run ## a small factory on loopback: emulated boards, gateway, cloud, console
 	@$(BIN)/andon demo $(call given,SECONDS,--seconds) $(call given,NODES,--nodes) $(call given,STORE,--store) \
 	  $(call given,LOSS,--loss) $(call given,SEED,--seed) $(call given,HTTP_PORT,--http-port) \
-	  $(call given,COAP_PORT,--coap-port) $(call given,INFLUXDB_PORT,--influxdb-port) $(if $(JSON),--json)
+	  $(call given,COAP_PORT,--coap-port) $(call given,INFLUXDB_PORT,--influxdb-port) $(call given,VM,--vm) $(if $(JSON),--json)
 
 .PHONY: influxd
 influxd: ## build a real InfluxDB 2.9 server into the user's cache (about three minutes, once)
 	@tools/influxd/build
+
+.PHONY: micropython32
+micropython32: ## fetch Debian's 32-bit MicroPython, on which boards have a chip's words, into the user's cache
+	@tools/micropython32/fetch
 
 .PHONY: dashboards
 dashboards: $(VENV)/.dev ## generate the Grafana dashboards' JSON

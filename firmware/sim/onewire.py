@@ -55,7 +55,7 @@ class _Sensor:
         reserved = 0x10 - (low & 0x0F) if self.converted else _POWER_ON_SIGNATURE
         data = bytearray((low, (self.raw >> 8) & 0xFF, 0x4B, 0x46, 0x7F, 0xFF, reserved, 0x10, 0))
         data[8] = _crc8(data, 8)
-        if not registers.log_read(self.number, utime.ticks_us(), self.raw, self.converted):
+        if not registers.log_read(self.number, registers.now_us(), self.raw, self.converted):
             data[0] ^= 0x10
         return data
 

@@ -78,7 +78,7 @@ class SoftI2C:
         if device not in self._measuring or not self._finished(device):
             raise OSError(_ENODEV)
         _, words = self._measuring.pop(device)
-        clean = registers.log_i2c(device, utime.ticks_us(), words)
+        clean = registers.log_i2c(device, registers.now_us(), words)
         if kind == _SI7021:
             self._previous[device] = words
             high, low = words[1] >> 8, words[1] & 0xFF

@@ -1,7 +1,6 @@
 """`machine.SPI` on the unix port: the word of the register file's device whose select pin is low."""
 
 import registers
-import utime
 
 
 class SPI:
@@ -13,7 +12,7 @@ class SPI:
     def readinto(self, buf, write=0x00):  # noqa: ARG002 - MicroPython's signature
         """Clock bytes in, the device's most significant first; a line that nobody drives is pulled up."""
         device = registers.spi_device(self._miso)
-        word = 0xFFFFFFFF if device is None else registers.spi_word(device, utime.ticks_us())
+        word = 0xFFFFFFFF if device is None else registers.spi_word(device, registers.now_us())
         for index in range(len(buf)):
             buf[index] = word >> (24 - 8 * index) & 0xFF if index < 4 else 0xFF
 

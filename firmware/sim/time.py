@@ -1,7 +1,7 @@
 """MicroPython's `time` with one addition: asking for ticks first delivers the pin interrupts that are due.
 
 asyncio asks for ticks at every turn of its loop, so interrupts arrive without a thread. Inside a handler, ticks read the
-edge's own time, as on hardware, where the interrupt runs at the edge.
+edge's own time, as on hardware, where the interrupt runs at the edge. With words of 32 bits ticks begin anew after 2**30, as there.
 """
 
 import utime
@@ -9,6 +9,8 @@ from utime import *  # noqa: F403 - the module stands in for the built-in one, w
 
 _edge_us = None
 _deliver = None
+# The greatest number that ticks reach.
+_MASK = utime.ticks_add(0, -1)
 
 
 def at_edge(time_us):
@@ -27,14 +29,14 @@ def ticks_us():
     """Microseconds; inside an interrupt handler those of its edge."""
     if _edge_us is None and _deliver is not None:
         _deliver()
-    return utime.ticks_us() if _edge_us is None else _edge_us
+    return utime.ticks_us() if _edge_us is None else _edge_us & _MASK
 
 
 def ticks_ms():
     """Milliseconds; inside an interrupt handler those of its edge."""
     if _edge_us is None and _deliver is not None:
         _deliver()
-    return utime.ticks_ms() if _edge_us is None else _edge_us // 1000
+    return utime.ticks_ms() if _edge_us is None else _edge_us // 1000 & _MASK
 
 
 def sleep_ms(ms):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from firmware.micropython_vm import FIRMWARE, MICROPYTHON, SIM
 
-from andon_workbench.board import HEAPS
+from andon_workbench.board import HEAPS, Vm
 from andon_workbench.emulated_parts import emulated_parts
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class EmulatedBoard:
                 [
                     str(MICROPYTHON),
                     "-X",
-                    f"heapsize={HEAPS[self._chip]}",
+                    f"heapsize={HEAPS[Vm.BITS_64][self._chip]}",
                     str(SIM / "board.py"),
                     "--flash",
                     str(self._folder / "flash.img"),

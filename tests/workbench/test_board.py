@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from andon_workbench.board import Board, BoardFiles
+from andon_workbench.board import Board, BoardFiles, Vm, find_micropython
 from andon_workbench.checkout import Checkout, find_checkout
-from andon_workbench.errors import CheckoutNotFoundError
+from andon_workbench.errors import CheckoutNotFoundError, MissingPartError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,6 +62,20 @@ async def test_command_line_is_the_documented_one(board: Board, until: Until) ->
     files = board.files
     assert f"--flash {files.flash} --registers {files.registers} --firmware" in files.console.read_text()
     assert f"--put {files.put['/config.json']}:/config.json" in files.console.read_text()
+
+
+def test_a_board_on_words_of_32_bits_has_the_budget_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANDON_CACHE", str(tmp_path))
+    with pytest.raises(MissingPartError, match="make micropython32"):
+        find_micropython(Vm.BITS_32)
+    program = tmp_path / "micropython32/micropython"
+    program.parent.mkdir()
+    program.touch()
+    files = BoardFiles(tmp_path / "flash.img", tmp_path / "registers", tmp_path / "console.log")
+    board = Board("press-1", files, Checkout(tmp_path), vm=Vm.BITS_32)
+    assert list(board.command().arguments[:3]) == [program, "-X", "heapsize=128k"]
 
 
 async def test_reset_starts_the_board_again(board: Board, until: Until) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import sys
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 
 # Exit status of a board that called machine.reset() or whose watchdog bit.
 RESET_STATUS = 75
-# MicroPython's heap on emulated boards by chip (docs/firmware.md, "Size, start and heap"), in words of 32 bits, as a chip has them: `w` makes
-# 104 KiB of such words 208 KiB on a 64-bit VM. Only an ESP32 runs its applications in place.
-HEAPS = {"esp32": "104wk", "stm32": "192wk"}
 _CRASH_PAUSE_S = 1.0
 # Deadline of the watchdog in the register file, and the reset cause that such a reset has (docs/emulation.md). The board bites
 # itself when it can; the margin is for a host that is busy.
@@ -35,12 +34,34 @@ _WATCHDOG_LOOK_S = 1.0
 _WATCHDOG_MARGIN_US = 10_000_000
 
 
-def find_micropython() -> Path:
-    """Find MicroPython's unix port: beside this Python (a virtual environment's), else on PATH.
+class Vm(StrEnum):
+    """Which MicroPython runs a board, by the bits of its words: `64` comes with the environment, `32` has a chip's words."""
+
+    BITS_64 = "64"
+    BITS_32 = "32"
+
+
+# MicroPython's heap on emulated boards by chip (docs/firmware.md, "Size, start and heap"). An ESP32 has the budget as it is written where
+# words are a chip's; on 64 bits `w` counts in such words, so that 104 KiB of them are 208. Only an ESP32 runs its applications in place.
+HEAPS = {
+    Vm.BITS_64: {"esp32": "104wk", "stm32": "192wk"},
+    Vm.BITS_32: {"esp32": "128k", "stm32": "192k"},
+}
+
+
+def find_micropython(vm: Vm = Vm.BITS_64) -> Path:
+    """Find MicroPython's unix port.
+
+    That of 64 bits is beside this Python (a virtual environment's), else on PATH; that of 32 bits is where `make micropython32` puts it.
 
     Raises:
         MissingPartError: it is not installed.
     """
+    if vm is Vm.BITS_32:
+        cached = Path(os.environ.get("ANDON_CACHE") or Path.home() / ".cache/andon") / "micropython32/micropython"
+        if not cached.is_file():
+            raise MissingPartError("MicroPython with words of 32 bits is missing; get it with: make micropython32")
+        return cached
     beside = Path(sys.executable).with_name("micropython")
     if beside.is_file():
         return beside
@@ -85,15 +106,17 @@ class Board:
     """Supervises one board process: restarts it after a reset or crash, until it is stopped.
 
     With a `line` the board has a console there (REPL); the port outlives resets and power cuts. A `blank` board comes without
-    the firmware. `chip` is whose peripherals it has: `esp32` or `stm32`. `patience` is how many times longer than usual it may hang.
+    the firmware. `chip` is whose peripherals it has: `esp32` or `stm32`. `vm` runs it, in the heap of such a board unless another
+    `heap` is given. `patience` is how many times longer than usual it may hang.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each says one thing about the board
         self,
         name: str,
         files: BoardFiles,
         checkout: Checkout,
         *,
+        vm: Vm = Vm.BITS_64,
         heap: str | None = None,
         chip: str = "esp32",
         line: SerialLine | None = None,
@@ -108,7 +131,8 @@ class Board:
         self.resets = 0
         self.crashes = 0
         self._checkout = checkout
-        self._heap = heap or HEAPS[chip]
+        self._vm = vm
+        self._heap = heap or HEAPS[vm][chip]
         self._chip = chip
         self._process: ChildProcess | None = None
         self._powered = asyncio.Event()
@@ -121,7 +145,7 @@ class Board:
         parts = emulated_parts(self._checkout.firmware)
         return Command(
             [
-                find_micropython(),
+                find_micropython(self._vm),
                 "-X",
                 f"heapsize={self._heap}",
                 self._checkout.board,

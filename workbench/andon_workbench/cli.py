@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
+from andon_workbench.board import Vm
 from andon_workbench.bundle.cli import firmware_app
 from andon_workbench.chaos.plan import BOARDS, ChaosOptions
 from andon_workbench.chaos.run import run_chaos
@@ -92,6 +93,9 @@ def demo(  # noqa: PLR0913  one parameter per option is how Typer reads them
     influxdb_port: Annotated[
         int, typer.Option(min=0, max=65535, help="InfluxDB, when the demo starts one; 0: any free one.")
     ] = 8086,
+    vm: Annotated[
+        Vm, typer.Option(help="Bits of the words of the boards' MicroPython: 32 are a chip's, with 128 KiB of heap.")
+    ] = Vm.BITS_64,
     keep: Keep = False,
 ) -> None:
     """Run a small factory on loopback: emulated boards with the real firmware, one gateway, one cloud.
@@ -107,6 +111,7 @@ def demo(  # noqa: PLR0913  one parameter per option is how Typer reads them
         coap_port=coap_port,
         influxdb_port=influxdb_port,
         impairment=Impairment(loss=loss / 100) if loss else None,
+        vm=vm,
     )
     console = Console(stderr=as_json)
     summary = _run(run_demo(plan, DemoOptions(seconds=seconds, keep=keep), console), endless=seconds is None)

@@ -8,7 +8,7 @@ import json
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
 
-from andon_workbench.board import Board, BoardFiles
+from andon_workbench.board import Board, BoardFiles, Vm
 from andon_workbench.node_config import UART, WIRING, node_config
 from andon_workbench.registers import RegisterFile
 from andon_workbench.world.machine import Machine
@@ -44,6 +44,7 @@ class EmulatedNodes:
         settings: Mapping[str, Any] | None = None,
         step_s: float = STEP_S,
         patience: float = 1.0,
+        vm: Vm = Vm.BITS_64,
     ) -> None:
         self.world = World(step_s=step_s)
         self.boards: dict[str, Board] = {}
@@ -58,6 +59,7 @@ class EmulatedNodes:
         self._keys = keys or {}
         self._site_key = site_key
         self._patience = patience
+        self._vm = vm
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -130,7 +132,7 @@ class EmulatedNodes:
             put,
             {UART: cable.node_port} if cable else {},
         )
-        self.boards[place.name] = Board(place.name, files, self._checkout, patience=self._patience)
+        self.boards[place.name] = Board(place.name, files, self._checkout, vm=self._vm, patience=self._patience)
 
 
 def _write_private(path: Path, text: str) -> None:

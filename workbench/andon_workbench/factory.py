@@ -261,6 +261,7 @@ class Factory:
                 settings=self.plan.node_settings,
                 step_s=self.plan.world_step_s,
                 patience=self.plan.patience,
+                vm=self.plan.vm,
                 keys=self._keys,
                 site_key=self.plan.site_key,
                 cables=self.cables,

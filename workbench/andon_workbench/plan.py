@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from andon_workbench.board import Vm
 from andon_workbench.ports import LOOPBACK
 from andon_workbench.world.kinds import KINDS, MachineKind
 from andon_workbench.world.runner import STEP_S
@@ -53,7 +54,7 @@ class FactoryPlan:
     node's configuration, `world_step_s` is the world's step, `patience` by how much slower than usual processes may be before
     they count as broken. Without `keys` the nodes speak openly and the gateway allows it. With `gates` there is a TCP proxy
     between gateway and cloud, and between cloud and InfluxDB. `site_key` is the public key that cloud and nodes check bundles with, 64 hexadecimal digits.
-    `coap_bind` is the address that the gateway listens on for nodes outside this machine, `serial_ports` are ports of nodes on a wire that are not the
+    `vm` runs the boards. `coap_bind` is the address that the gateway listens on for nodes outside this machine, `serial_ports` are ports of nodes on a wire that are not the
     factory's, `workers` how many of its processes receive telemetry.
     """
 
@@ -77,6 +78,7 @@ class FactoryPlan:
     coap_bind: str = LOOPBACK
     serial_ports: tuple[Path, ...] = ()
     workers: int = 1
+    vm: Vm = Vm.BITS_64
 
     @property
     def places(self) -> list[Place]:

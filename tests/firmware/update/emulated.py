@@ -9,13 +9,12 @@ import re
 import shutil
 import signal
 import struct
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
 from firmware.update.vm import FIRMWARE, SITE_KEY, SITE_KEY_HEX
 
-from andon_workbench.board import HEAPS
+from andon_workbench.board import HEAPS, Vm, find_micropython
 from andon_workbench.bundle.build import compile_package
 from andon_workbench.bundle.format import Bundle
 from andon_workbench.bundle.keys import sign
@@ -93,14 +92,22 @@ class EmulatedBoard:
     """
 
     def __init__(
-        self, folder: Path, firmware: Path, gateway_port: int, coap_port: int, *, heap: str = HEAPS["esp32"]
+        self,
+        folder: Path,
+        firmware: Path,
+        gateway_port: int,
+        coap_port: int,
+        *,
+        vm: Vm = Vm.BITS_64,
+        heap: str | None = None,
     ) -> None:
         self.folder = folder
         self.port = coap_port
         self.resets = 0
         self.bites = 0
         self.console = folder / "console.log"
-        self._heap = heap
+        self._vm = vm
+        self._heap = heap or HEAPS[vm]["esp32"]
         self._firmware = firmware
         self._hardware = ("--hardware", str(emulated_parts(FIRMWARE).hardware))
         self.registers = RegisterFile.create(folder / "registers")
@@ -145,7 +152,7 @@ class EmulatedBoard:
         """Start the process."""
         replaced, self._replaced = self._replaced, None
         self._process = await asyncio.create_subprocess_exec(
-            str(shutil.which("micropython", path=str(sys.prefix) + "/bin")),
+            str(find_micropython(self._vm)),
             "-X",
             f"heapsize={self._heap}",
             str(FIRMWARE / "sim/board.py"),
