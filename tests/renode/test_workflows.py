@@ -14,7 +14,7 @@ from andon_workbench.rungs.renode import parts
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
-TASKS = set(re.findall(r"^([a-z-]+(?: [a-z-]+)*):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TASKS = set(re.findall(r"^([a-z0-9-]+(?: [a-z0-9-]+)*):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def jobs(path: Path) -> dict[str, dict[str, Any]]:
@@ -28,7 +28,7 @@ def commands(path: Path) -> list[str]:
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_every_task_exists(path: Path) -> None:
     known = {word for line in TASKS for word in line.split()}
-    called = [found for command in commands(path) for found in re.findall(r"\bmake ([a-z-]+)", command)]
+    called = [found for command in commands(path) for found in re.findall(r"\bmake ([a-z0-9-]+)", command)]
     assert called
     # `apt-get install ... make` is no call.
     assert [task for task in called if task not in known] == []
