@@ -21,7 +21,7 @@ from bench.gateway.costs import Rig
 from bench.gateway.endurance import many_nodes, memory_growth
 from bench.gateway.queryable import event_to_queryable
 from bench.gateway.report import machine, say
-from bench.gateway.rounds import attempt, compare, low, report, spread
+from bench.gateway.rounds import attempt, compare, middle, report, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def plain(rig: Rig, wanted: set[str]) -> dict[str, Any]:
             "node_coap_us": found[kind].get("node-coap"),
             "mosquitto_paho_qos1_us": found[kind].get("mosquitto"),
         }
-        result[key] = {name: low(each) for name, each in series.items()}
+        result[key] = {name: middle(each) for name, each in series.items()}
         result[key]["andon_with_uplink_us"] = own.with_uplink.get(kind)
         result["spread"][key] = {name: spread(each) for name, each in series.items()}
     return result
@@ -76,7 +76,7 @@ def oscore(rig: Rig, wanted: set[str]) -> dict[str, Any]:
     report(rig, "oscore", found, "andon")
     series = {"andon_us": found.get("andon"), "aiocoap_us": found.get("aiocoap")}
     return {
-        "oscore": {name: low(each) for name, each in series.items()},
+        "oscore": {name: middle(each) for name, each in series.items()},
         "spread": {"oscore": {name: spread(each) for name, each in series.items()}},
     }
 

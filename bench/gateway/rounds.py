@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from statistics import median, quantiles
+from statistics import median
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from bench.gateway.load import LoadError
@@ -82,25 +82,20 @@ def _conclude(subject: Subject) -> bool:
     return True
 
 
-def low(figures: Sequence[float] | None) -> float | None:
-    """The lower quartile, None where there is nothing: other guests of the host share its caches and can only add."""
-    if not figures:
-        return None
-    return quantiles(figures, n=4, method="inclusive")[0] if len(figures) > 1 else figures[0]
+def middle(figures: Sequence[float] | None) -> float | None:
+    """The median; None where there is none."""
+    return median(figures) if figures else None
 
 
 def spread(figures: Sequence[float] | None) -> dict[str, float] | None:
-    """The least, the median and the largest."""
-    return {"min": min(figures), "median": median(figures), "max": max(figures)} if figures else None
+    """The least and the largest."""
+    return {"min": min(figures), "max": max(figures)} if figures else None
 
 
 def report(rig: Rig, kind: str, figures: Figures, own: str) -> None:
     """Print the rounds: each server's figures, and round by round what part of it `own` costs."""
     for name, series in figures.items():
-        text = (
-            f"{kind}, {name}: lower quartile {low(series):.1f}, median {median(series):.1f}, from {min(series):.1f} to {max(series):.1f} us/message "
-            f"in {len(series)} rounds"
-        )
+        text = f"{kind}, {name}: median {median(series):.1f}, from {min(series):.1f} to {max(series):.1f} us/message in {len(series)} rounds"
         if name != own and own in figures:
             shares = [mine / other for mine, other in zip(figures[own], series, strict=True)]
             text += f"; {own} costs {median(shares):.3f} of it, from {min(shares):.3f} to {max(shares):.3f}"

@@ -7,9 +7,9 @@ from typing import Final
 
 COLLECT_AFTER: Final = (10_000, 1, 250)
 """Objects made and not yet freed before Python looks for cycles among them (its own default is 700), after how many such looks it goes over the
-survivors again, and after how many of those over all. A look stops all threads, for some 0.2 us an object: over two times 10,000 survivors 4 ms,
-over a million, as many as aiocoap makes of a flood, 0.4 s, which with these numbers comes once in five million objects. With five times 20,000 in
-the second look it stood still for 29 ms every three seconds of a flood, and the slowest hundredth of all answers came out of that (2026-11-26)."""
+survivors again, and after how many of those over all. A look stops all threads, for 0.2 to 0.4 us an object: over two times 10,000 survivors 4 ms,
+over a million, as many as aiocoap makes of a flood, 0.4 s, which with these numbers comes once in five million objects. With
+five times 20,000 in the second look it took 29 ms there (2026-11-26)."""
 
 
 def collect_seldom() -> None:
