@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from andon_gateway.coap.batches import AT_ONCE, DATAGRAM_BYTES, ManyAtOnce, OneByOne, datagrams_of
 from andon_gateway.coap.datagrams import CoapSocket
+from andon_gateway.coap.route import Route
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +60,14 @@ def wait_for(server: socket.socket) -> None:
     assert poll.poll(PATIENCE_MS), "nothing comes"
 
 
+Plain = tuple[bytes, Any, int, Any]
+"""As from recvmsg."""
+
+
+def plain(datagrams: list[Datagram]) -> list[Plain]:
+    return [(data, route.ancillary, flags, route.address) for data, route, flags in datagrams]
+
+
 def received(way: Datagrams, server: socket.socket, count: int) -> list[Datagram]:
     found: list[Datagram] = []
     while len(found) < count:
@@ -77,7 +86,9 @@ def datagrams(most: int, *longer: int) -> st.SearchStrategy[list[tuple[int, byte
 
 
 @settings(max_examples=60, deadline=None)
-@given(sent=datagrams(2 * AT_ONCE + 3, 0, 1, 300) | datagrams(12, 0, 4000, 4096, 5000))  # the kernel has room for them
+@given(
+    sent=datagrams(2 * AT_ONCE + 3, 0, 1, 300, 480) | datagrams(12, 0, 511, 512, 513, 4000, 4096, 5000)
+)  # the kernel has room for them
 def test_what_comes_in_is_as_from_recvmsg(
     server: socket.socket, clients: list[socket.socket], sent: list[tuple[int, bytes, int]]
 ) -> None:
@@ -86,7 +97,7 @@ def test_what_comes_in_is_as_from_recvmsg(
     for way in (WAYS.setdefault(server.fileno(), ManyAtOnce(server)), OneByOne(server)):
         for sender, data, longer in sent:
             clients[sender].send(data + b"." * longer)
-        results.append(received(way, server, len(sent)))
+        results.append(plain(received(way, server, len(sent))))
     assert results[0] == results[1]
     assert all(len(data) <= DATAGRAM_BYTES for data, *_ in results[0])
 
@@ -97,13 +108,13 @@ WAYS: dict[int, ManyAtOnce] = {}
 def test_a_datagram_without_ancillary_data_leaves_room_for_that_of_the_next(
     server: socket.socket, clients: list[socket.socket]
 ) -> None:
-    results: list[list[Datagram]] = []
+    results: list[list[Plain]] = []
     for way in (ManyAtOnce(server), OneByOne(server)):
         results.append([])
         for told in (1, 0, 1):
             server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, told)
             clients[1].send(b"%d" % told)
-            results[-1] += received(way, server, 1)
+            results[-1] += plain(received(way, server, 1))
     assert results[0] == results[1]
     assert [len(ancillary) for _, ancillary, _, _ in results[0]] == [1, 0, 1]
 
@@ -117,7 +128,7 @@ def test_answers_go_to_who_asked_from_where_they_were_asked(
     for number in range(count):
         clients[number % 3].send(b"%d" % number)
     asked = received(way, server, count)
-    answers: list[Outgoing] = [(b"to " + data, ancillary, address) for data, ancillary, _, address in asked]
+    answers: list[Outgoing] = [(b"to " + data, route) for data, route, _ in asked]
     assert way.send(answers) == count
     # A connected socket takes only what comes from where it is connected to: 127.0.0.2 has to have answered as 127.0.0.2.
     assert [clients[number % 3].recv(100) for number in range(count)] == [b"to %d" % number for number in range(count)]
@@ -160,10 +171,11 @@ async def test_one_message_that_cannot_be_sent_keeps_none_back(
     for number in range(6):
         clients[number % 3].send(b"%d" % number)
     asked = received(OneByOne(server), server, 6)
-    messages: list[Outgoing] = [(data, ancillary, address) for data, ancillary, _, address in asked]
-    nowhere = (b"nobody", messages[0][1], ("::ffff:127.0.0.1", 0, 0, 0))  # no port: EINVAL
-    long = (b"l" * 300, *messages[1][1:])
-    bare: Outgoing = (b"bare", [], messages[0][2])
+    messages: list[Outgoing] = [(data, route) for data, route, _ in asked]
+    first = messages[0][1]
+    nowhere = (b"nobody", Route(first.ancillary, ("::ffff:127.0.0.1", 0, 0, 0)))  # no port: EINVAL
+    long = (b"l" * 300, messages[1][1])
+    bare: Outgoing = (b"bare", Route([], first.address))
     coap.send_all([nowhere, *messages[:3], nowhere, nowhere, long, bare, *messages[3:], nowhere])
     assert [clients[number % 3].recv(400) for number in range(3)] == [b"0", b"1", b"2"]
     assert (clients[1].recv(400), clients[0].recv(400)) == (b"l" * 300, b"bare")

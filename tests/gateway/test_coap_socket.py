@@ -19,6 +19,7 @@ from andon_gateway.coap.datagrams import DoesNotFitError, open_inside
 from andon_gateway.coap.fast_path import FastCounts, FastPath
 from andon_gateway.coap.recent import RecentRequests
 from andon_gateway.coap.resources import build_site
+from andon_gateway.coap.route import Route
 from andon_gateway.coap.server import CoapEndpoint
 from andon_gateway.nodes.gate import GateLimits, NodeGate
 from andon_gateway.nodes.table import Address, NodeTable
@@ -306,7 +307,7 @@ class Sink:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
 
-    def send(self, message: bytes, _ancillary: Any, _address: Any) -> None:
+    def send(self, message: bytes, _route: Any) -> None:
         assert len(message) >= 4
         self.sent.append(message)
 
@@ -376,7 +377,7 @@ async def test_hostile_datagrams_never_raise_and_memory_stays_bounded(
         datagram = hostile(dice, node)
         address = (f"::ffff:10.0.0.{dice.randrange(200)}", 5683, 0, 0)
         try:
-            elsewhere += not fast.take(datagram, [(41, 50, b"\0" * 20)], address)
+            elsewhere += not fast.take(datagram, Route([(41, 50, b"\0" * 20)], address))
         except Exception as error:
             raise AssertionError(f"seed {seed}, datagram {datagram.hex()}") from error
     fast.end(1e4)
@@ -398,17 +399,17 @@ def test_a_flood_for_aiocoap_is_shed_and_telemetry_is_not(tmp_path: Path) -> Non
     counts = FastCounts()
     fast = FastPath(parts.intake, parts.keys, lambda a: Address(a[0], a[1]), lambda _s, _call: None, counts)
     fast.attach(Sink())
-    ancillary = [(41, 50, b"\0" * 20)]
-    for sender in range(20):
+    routes = [Route([(41, 50, b"\0" * 20)], ("::1", sender, 0, 0)) for sender in range(20)]
+    for sender, route in enumerate(routes):
         for mid in range(1000):
-            fast.take(b"\x40\x01" + mid.to_bytes(2, "big") + b"\xb4time", ancillary, ("::1", sender, 0, 0))
+            fast.take(b"\x40\x01" + mid.to_bytes(2, "big") + b"\xb4time", route)
         if sender == 0:
             assert 400 <= counts.aiocoap < 1000, "one sender has its share and no more"
     assert 4000 <= counts.aiocoap < 15_000
     assert counts.shed == 20_000 - counts.aiocoap
     request = b"\x42\x02\x40\x00tk" + HEAD + pack("press-7", 1, 0, temperature(1.5))
-    assert fast.take(request, ancillary, ("::1", 0, 0, 0))
-    assert fast.take(b"\x60\x00\x00\x01", ancillary, ("::1", 0, 0, 0)) is False, "acknowledgements always pass"
+    assert fast.take(request, routes[0])
+    assert fast.take(b"\x60\x00\x00\x01", routes[0]) is False, "acknowledgements always pass"
     assert counts.fast == 1
     parts.database.close()
 
@@ -429,7 +430,7 @@ def test_what_waits_for_its_acknowledgement_is_forgotten_though_timers_are_late(
         now_s = seq * 0.005
         fast.begin(time.time_ns() // 1_000_000)
         request = b"\x42\x02" + seq.to_bytes(2, "big") + b"tk" + HEAD + pack("press-7", 1, seq, temperature(1.5))
-        assert fast.take(request, [(41, 50, b"\0" * 20)], ("::1", 1, 0, 0))
+        assert fast.take(request, Route([(41, 50, b"\0" * 20)], ("::1", 1, 0, 0)))
         fast.end(now_s)
         for timer in [timer for timer in timers if timer[0] <= now_s]:
             timers.remove(timer)

@@ -1,7 +1,7 @@
 """Many datagrams with one call of the kernel: recvmmsg(2) and sendmmsg(2), which Python's sockets do not have.
 
 What comes in is as from `socket.recvmsg`, sender and ancillary data included. Those are the same for all datagrams of one sender, so they
-are made once and remembered; `recvmsg` makes them anew for each.
+are made once and remembered (route.py); `recvmsg` makes them anew for each.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ import struct
 from array import array
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from andon_gateway.coap.route import Route
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-Ancillary = list[tuple[int, int, bytes]]
-"""What recvmsg gave beside the datagram: the address that it was sent to."""
-SocketAddress = tuple[str, int, int, int]
-Datagram = tuple[bytes, Ancillary, int, SocketAddress]
-"""Data, ancillary data, flags and sender, as from recvmsg."""
-Outgoing = tuple[bytes, Ancillary, SocketAddress]
-"""Data, where it is to be sent from, and to."""
+    from andon_gateway.coap.route import Ancillary, SocketAddress
+
+Datagram = tuple[bytes, Route, int]
+"""Data, where it comes from and went to, and flags, as from recvmsg."""
+Outgoing = tuple[bytes, Route]
+"""Data, and on which way it goes back."""
 
 AT_ONCE: Final = 64
 DATAGRAM_BYTES: Final = 4096
+_USUAL_BYTES: Final = 512
+"""Datagrams up to here lie close together, where the processor's caches hold all of a batch; the rest of a longer one lies apart."""
 ANCILLARY_BYTES: Final = 128
 _SHORT_BYTES: Final = 64
 """Answers are no longer; another one is sent by itself."""
@@ -40,9 +43,10 @@ _CONTROL_HEAD: Final = struct.Struct("@Nii")  # struct cmsghdr
 _CONTROL_DATA: Final = socket.CMSG_LEN(0)
 _PKTINFO_BYTES: Final = 20  # struct in6_pktinfo
 _USUAL_CONTROL: Final = socket.CMSG_SPACE(_PKTINFO_BYTES)
-_ENDS: Final = struct.Struct(f"={_NAME.size}s4x{_USUAL_CONTROL}s{ANCILLARY_BYTES - _USUAL_CONTROL}x")
-"""Both ends of a datagram: the peer's address, and the usual ancillary data with the room for more."""
 _CONTROL_AT: Final = _NAME.size + 4
+_USUAL_ENDS: Final = _CONTROL_AT + _USUAL_CONTROL
+_ENDS: Final = struct.Struct(f"={_USUAL_ENDS}s{ANCILLARY_BYTES - _USUAL_CONTROL}x")
+"""Both ends of a datagram: the peer's address, and the usual ancillary data with the room for more."""
 
 
 class _Vector(ctypes.Structure):
@@ -94,41 +98,52 @@ class OneByOne:
     def receive(self) -> list[Datagram]:
         """See `Datagrams`."""
         try:
-            return [self._link.recvmsg(DATAGRAM_BYTES, ANCILLARY_BYTES)]
+            data, ancillary, flags, address = self._link.recvmsg(DATAGRAM_BYTES, ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
             return []
+        return [(data, Route(ancillary, address), flags)]
 
     def send(self, messages: Sequence[Outgoing]) -> int:
         """See `Datagrams`."""
-        for count, (message, ancillary, address) in enumerate(messages):
+        for count, (message, route) in enumerate(messages):
             try:
-                self._link.sendmsg((message,), ancillary, 0, address)
+                self._link.sendmsg((message,), route.ancillary, 0, route.address)
             except OSError:
                 return count
         return len(messages)
 
 
 class _Slots:
-    """Memory for `AT_ONCE` datagrams of so many bytes, and the headers that tell the kernel where it is."""
+    """Memory for `AT_ONCE` datagrams, and the headers that tell the kernel where it is.
 
-    def __init__(self, size: int) -> None:
+    Args:
+        usual: Bytes of each datagram that lie in `data`.
+        more: Bytes beyond, which lie in `rest`.
+    """
+
+    def __init__(self, usual: int, more: int = 0) -> None:
         # Slices of these are bytes, which typeshed does not know.
-        self.data: Any = (ctypes.c_char * (AT_ONCE * size))()
+        self.data: Any = (ctypes.c_char * (AT_ONCE * usual))()
+        self.rest: Any = (ctypes.c_char * (AT_ONCE * more))()
         self.ends: Any = (ctypes.c_char * (AT_ONCE * _ENDS.size))()
-        self._vectors = (_Vector * AT_ONCE)()
+        parts = 2 if more else 1
+        self._vectors = (_Vector * (AT_ONCE * parts))()
         headers = (_Message * AT_ONCE)()
         for place in range(AT_ONCE):
-            self._vectors[place] = _Vector(ctypes.addressof(self.data) + place * size, size)
-            vector = ctypes.addressof(self._vectors) + place * ctypes.sizeof(_Vector)
+            first = place * parts
+            self._vectors[first] = _Vector(ctypes.addressof(self.data) + place * usual, usual)
+            if more:
+                self._vectors[first + 1] = _Vector(ctypes.addressof(self.rest) + place * more, more)
+            vector = ctypes.addressof(self._vectors) + first * ctypes.sizeof(_Vector)
             ends = ctypes.addressof(self.ends) + place * _ENDS.size
-            headers[place].header = _Header(ends, _NAME.size, vector, 1, ends + _CONTROL_AT, ANCILLARY_BYTES, 0)
+            headers[place].header = _Header(ends, _NAME.size, vector, parts, ends + _CONTROL_AT, ANCILLARY_BYTES, 0)
         self.headers = memoryview(headers).cast("B")
         self.begin = ctypes.addressof(headers)
         self.lengths = _column(headers, "I", _Message.length.offset)
         self.flags = _column(headers, "i", _Message.header.offset + _Header.flags.offset)
         self.control_lengths = _column(headers, "L", _Message.header.offset + _Header.control_length.offset)
         self.sizes = _column(self._vectors, "L", _Vector.length.offset)
-        self.data_view, self.ends_view = memoryview(self.data).cast("B"), memoryview(self.ends).cast("B")
+        self.ends_view = memoryview(self.ends).cast("B")
 
 
 def _column(rows: Any, kind: Literal["I", "i", "L"], offset: int) -> memoryview[int]:
@@ -155,12 +170,11 @@ class ManyAtOnce:
         self._receive_many: Callable[..., int] = library.recvmmsg
         self._send_many: Callable[..., int] = library.sendmmsg
         self._link = link
-        self._in = _Slots(DATAGRAM_BYTES)
+        self._in = _Slots(_USUAL_BYTES, DATAGRAM_BYTES - _USUAL_BYTES)
         self._out = _Slots(_SHORT_BYTES)
         self._out.control_lengths[:] = memoryview(array("L", [_USUAL_CONTROL] * AT_ONCE))
         self._unused = bytes(self._in.headers)
-        self._known: dict[tuple[bytes, bytes], tuple[Ancillary, SocketAddress]] = {}
-        self._ends: dict[tuple[bytes, SocketAddress], bytes] = {}
+        self._routes: dict[tuple[bytes], Route] = {}
 
     def receive(self) -> list[Datagram]:
         """See `Datagrams`."""
@@ -173,7 +187,7 @@ class ManyAtOnce:
                 return []
             raise OSError(number, os.strerror(number))
         found: list[Datagram] = []
-        data, at = slots.data, 0
+        data, known, at = slots.data, self._routes, 0
         rows = zip(
             _ENDS.iter_unpack(slots.ends_view[: count * _ENDS.size]),
             slots.lengths[:count].tolist(),
@@ -183,19 +197,28 @@ class ManyAtOnce:
         )
         for place, (ends, length, flags, control_length) in enumerate(rows):
             if control_length == _USUAL_CONTROL:
-                ancillary, address = self._known.get(ends) or self._meet(ends)
+                route = known.get(ends) or self._meet(ends)
             else:
                 begin = place * _ENDS.size + _CONTROL_AT
-                ancillary, address = _ancillary(slots.ends[begin : begin + control_length]), _address(ends[0])
-            found.append((data[at : at + length], ancillary, flags, address))
-            at += DATAGRAM_BYTES
+                route = Route(_ancillary(slots.ends[begin : begin + control_length]), _address(ends[0][: _NAME.size]))
+            message = data[at : at + length] if length <= _USUAL_BYTES else self._long(place, length)
+            found.append((message, route, flags))
+            at += _USUAL_BYTES
         return found
 
-    def _meet(self, ends: tuple[bytes, bytes]) -> tuple[Ancillary, SocketAddress]:
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        known = self._known[ends] = _ancillary(ends[1]), _address(ends[0])
-        return known
+    def _long(self, place: int, length: int) -> bytes:
+        """A datagram that lies in both parts of its slot."""
+        begin, rest = place * _USUAL_BYTES, place * (DATAGRAM_BYTES - _USUAL_BYTES)
+        head: bytes = self._in.data[begin : begin + _USUAL_BYTES]
+        tail: bytes = self._in.rest[rest : rest + length - _USUAL_BYTES]
+        return head + tail
+
+    def _meet(self, ends: tuple[bytes]) -> Route:
+        if len(self._routes) >= _MOST_KNOWN:
+            self._routes.clear()
+        both = ends[0]
+        route = self._routes[ends] = Route(_ancillary(both[_CONTROL_AT:]), _address(both[: _NAME.size]))
+        return route
 
     def send(self, messages: Sequence[Outgoing]) -> int:
         """See `Datagrams`."""
@@ -208,14 +231,12 @@ class ManyAtOnce:
         return sent
 
     def _send_some(self, messages: Sequence[Outgoing]) -> int:
-        slots, known = self._out, self._ends
+        slots = self._out
         ends: list[bytes] = []
         data: list[bytes] = []
-        for message, ancillary, address in messages:
-            if len(message) > _SHORT_BYTES or len(ancillary) != 1:
-                break
-            both = known.get((ancillary[0][2], address)) or self._both(ancillary, address)
-            if both is None:
+        for message, route in messages:
+            both = route.ends or _both(route)
+            if len(message) > _SHORT_BYTES or not both:
                 break
             ends.append(both)
             data.append(message)
@@ -228,22 +249,23 @@ class ManyAtOnce:
         sent = self._send_many(self._link.fileno(), slots.begin, count, _DO_NOT_WAIT)
         return max(sent, 0)
 
-    def _both(self, ancillary: Ancillary, address: SocketAddress) -> bytes | None:
-        """The memory of both ends; None: of a form that is unusual."""
-        level, kind, value = ancillary[0]
-        if (level, kind, len(value)) != (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _PKTINFO_BYTES):
-            return None
-        if len(self._ends) >= _MOST_KNOWN:
-            self._ends.clear()
-        host, port, flow, scope = address
-        try:
-            packed = socket.inet_pton(socket.AF_INET6, host)
-        except OSError:  # with the name of a zone
-            return None
-        name = _NAME.pack(socket.AF_INET6, socket.htons(port), socket.htonl(flow), packed, scope)
-        control = _CONTROL_HEAD.pack(_CONTROL_DATA + len(value), level, kind).ljust(_CONTROL_DATA, b"\0") + value
-        both = self._ends[value, address] = _ENDS.pack(name, control)
-        return both
+
+def _both(route: Route) -> bytes:
+    """Both ends as the kernel wants them, noted in the route; empty: of a form that is unusual."""
+    if len(route.ancillary) != 1:
+        return b""
+    level, kind, value = route.ancillary[0]
+    if (level, kind, len(value)) != (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _PKTINFO_BYTES):
+        return b""
+    host, port, flow, scope = route.address
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, host)
+    except OSError:  # with the name of a zone
+        return b""
+    name = _NAME.pack(socket.AF_INET6, socket.htons(port), socket.htonl(flow), packed, scope)
+    control = _CONTROL_HEAD.pack(_CONTROL_DATA + len(value), level, kind).ljust(_CONTROL_DATA, b"\0") + value
+    route.ends = _ENDS.pack(name.ljust(_CONTROL_AT, b"\0") + control)
+    return route.ends
 
 
 def _address(name: bytes) -> SocketAddress:

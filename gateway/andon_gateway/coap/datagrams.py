@@ -7,7 +7,6 @@ has it elsewhere, `open_inside` says so, the gateway runs on without fast path, 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import select
 import socket
@@ -21,6 +20,7 @@ from aiocoap.transports.udp6 import UDP6EndpointAddress  # type: ignore[import-u
 
 from andon_gateway.coap.batches import DATAGRAM_BYTES, datagrams_of
 from andon_gateway.coap.bucket import Bucket
+from andon_gateway.coap.route import Route
 from andon_gateway.coap.watch import MOST_AT_ONCE, Watch
 from andon_gateway.errors import GatewayError
 from andon_gateway.nodes.table import Address
@@ -28,8 +28,12 @@ from andon_gateway.nodes.table import Address
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from andon_gateway.coap.batches import Ancillary, Datagram, Outgoing, SocketAddress
+    from andon_gateway.coap.batches import Datagram, Outgoing
     from andon_gateway.coap.fast_path import FastPath
+    from andon_gateway.coap.route import SocketAddress
+
+    Received = tuple[bytes, Any, int, SocketAddress]
+    """Data, ancillary data, flags and sender, as from recvmsg."""
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +43,6 @@ TOLD_AT_ONCE: Final = 10.0
 """Tracebacks of our own faults: a datagram that provokes one must not fill the disk."""
 _MSG_ERRQUEUE: Final = 0x2000  # linux/socket.h
 _ERRORS_EVERY: Final = 64  # wake-ups after which the error queue is looked at in any case
-_PKTINFO_ADDRESS_BYTES: Final = 16
-_MOST_LOCAL: Final = 1024
 
 
 class DoesNotFitError(GatewayError):
@@ -117,7 +119,6 @@ class CoapSocket:
         self._fast = fast
         self._wakeups = 0
         self._errors_wait = False
-        self._unicast: dict[bytes, bool] = {}
         self._told = Bucket(TOLD_PER_S, TOLD_AT_ONCE)
         # The kernel's default holds some 150 packs, less than nodes send while a group is written; it takes as much as it may.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
@@ -145,15 +146,13 @@ class CoapSocket:
         self._watch.stop()
         self._watch.start()
 
-    def feed(self, datagrams: Iterable[Datagram], now_ms: int) -> None:
+    def feed(self, datagrams: Iterable[Received], now_ms: int) -> None:
         """Handle what another process has read for us at `now_ms`, as if it had come in here."""
         self._fast.begin(now_ms)
-        for data, ancillary, flags, address in datagrams:
-            if not self._taken(data, ancillary, address):
-                self._leave(data, ancillary, flags, address)
+        self._handle([(data, Route(ancillary, address), flags) for data, ancillary, flags, address in datagrams])
         self._fast.end(time.monotonic())
 
-    def feed_errors(self, reports: Iterable[Datagram]) -> None:
+    def feed_errors(self, reports: Iterable[Received]) -> None:
         """The same for what another process has found in the socket's error queue."""
         for report in reports:
             self._report(*report)
@@ -167,28 +166,26 @@ class CoapSocket:
             at += 1
             at += self._datagrams.send(messages[at:])
 
-    def send(self, message: bytes, ancillary: Ancillary, address: SocketAddress) -> None:
+    def send(self, message: bytes, route: Route) -> None:
         """Send from the address that the request came to; what the kernel does not take is lost, and asked for again."""
         try:
-            self._socket.sendmsg((message,), ancillary, 0, address)
+            self._socket.sendmsg((message,), route.ancillary, 0, route.address)
         except BlockingIOError:
             pass
         except OSError:
             # Most likely an ICMP error of an earlier message to somebody else, which the kernel reports to whoever comes next.
             self._errors_wait = True
             try:
-                self._socket.sendmsg((message,), ancillary, 0, address)
+                self._socket.sendmsg((message,), route.ancillary, 0, route.address)
             except OSError as error:
-                log.debug("no answer to %s: %s", address[:2], error)
+                log.debug("no answer to %s: %s", route.address[:2], error)
 
-    def send_separately(
-        self, code: int, token: bytes, rest: bytes, ancillary: Ancillary, address: SocketAddress
-    ) -> None:
+    def send_separately(self, code: int, token: bytes, rest: bytes, route: Route) -> None:
         """Send a separate response through aiocoap, which repeats it until it is acknowledged."""
         message = Message(code=Code(code))
         message.payload = message.opt.decode(rest)
         message.token = token
-        message.remote = self._inside.remote(address, ancillary[0][2] if ancillary else None)
+        message.remote = self._inside.remote(route.address, route.ancillary[0][2] if route.ancillary else None)
         self._inside.send_message(message, lambda: None)
 
     def next_message_id(self) -> int:
@@ -209,27 +206,25 @@ class CoapSocket:
             if not datagrams:
                 break
             received += len(datagrams)
-            for data, ancillary, flags, address in datagrams:
-                if not self._taken(data, ancillary, address):
-                    self._leave(data, ancillary, flags, address)
+            self._handle(datagrams)
         self._fast.end(time.monotonic())
         self._wakeups += 1
         if self._errors_wait or not received or self._wakeups % _ERRORS_EVERY == 0:
             self._read_errors()
         return received
 
-    def _taken(self, data: bytes, ancillary: Ancillary, address: SocketAddress) -> bool:
-        """Whether the fast path has handled a datagram; one that it fails on is dropped, and the next one is served."""
-        try:
-            return (
-                len(ancillary) == 1
-                and (self._unicast.get(ancillary[0][2]) or self._to_us(ancillary[0][2]))
-                and self._fast.take(data, ancillary, address)
-            )
-        except Exception:
-            if self._told.take():
-                log.exception("a datagram of %s:%d failed unexpectedly", *address[:2])
-            return True
+    def _handle(self, datagrams: Iterable[Datagram]) -> None:
+        """Each to the fast path or to aiocoap; one that the fast path fails on is dropped, and the next one is served."""
+        take = self._fast.take
+        for data, route, flags in datagrams:
+            try:
+                taken = route.direct and take(data, route)
+            except Exception:
+                taken = True
+                if self._told.take():
+                    log.exception("a datagram of %s:%d failed unexpectedly", *route.address[:2])
+            if not taken:
+                self._leave(data, route.ancillary, flags, route.address)
 
     def _leave(self, data: bytes, ancillary: Any, flags: int, address: SocketAddress) -> None:
         """Give a datagram to aiocoap, which raises on some that are no CoAP."""
@@ -238,16 +233,6 @@ class CoapSocket:
         except Exception as error:  # noqa: BLE001 -- whatever a datagram does, the next one is served
             self._fast.counts.malformed += 1
             log.debug("a datagram of %s cannot be handled: %r", address[:2], error)
-
-    def _to_us(self, local: bytes) -> bool:
-        """Whether a datagram was sent to one address and not to a group; requests to groups are answered by other rules (RFC 7252 8)."""
-        unicast = self._unicast.get(local)
-        if unicast is None:
-            if len(self._unicast) >= _MOST_LOCAL:
-                self._unicast.clear()
-            address = ipaddress.IPv6Address(local[:_PKTINFO_ADDRESS_BYTES])
-            unicast = self._unicast[local] = not (address.ipv4_mapped or address).is_multicast
-        return unicast
 
     def _read_errors(self) -> None:
         """Give aiocoap the ICMP errors that wait: its own requests to a node that is off fail at once with them."""

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Sequence
 
-    from andon_gateway.coap.batches import Ancillary, Outgoing, SocketAddress
+    from andon_gateway.coap.batches import Outgoing
+    from andon_gateway.coap.route import Route, SocketAddress
     from andon_gateway.nodes.table import Address
     from andon_gateway.security.oscore import Binding, SecurityContext
 
@@ -53,15 +54,13 @@ _VERSION: Final = 1
 class Wire(Protocol):
     """The socket, and what aiocoap keeps for all of its users."""
 
-    def send(self, message: bytes, ancillary: Ancillary, address: SocketAddress) -> None:
+    def send(self, message: bytes, route: Route) -> None:
         """Send one datagram; it may be lost like any other."""
 
     def send_all(self, messages: Sequence[Outgoing]) -> None:
         """Send many, in their order."""
 
-    def send_separately(
-        self, code: int, token: bytes, rest: bytes, ancillary: Ancillary, address: SocketAddress
-    ) -> None:
+    def send_separately(self, code: int, token: bytes, rest: bytes, route: Route) -> None:
         """Send a separate response, confirmable and repeated (RFC 7252 5.2.2)."""
 
     def next_message_id(self) -> int:
@@ -124,13 +123,12 @@ class Keys(Protocol):
 class _Exchange:
     """A request that waits for its answer."""
 
-    __slots__ = ("address", "ancillary", "answered", "binding", "context", "head", "key", "separate")
+    __slots__ = ("answered", "binding", "context", "head", "key", "route", "separate")
 
-    def __init__(self, key: int, head: bytes, ancillary: Ancillary, address: SocketAddress) -> None:
+    def __init__(self, key: int, head: bytes, route: Route) -> None:
         self.key = key
         self.head = head  # header and token
-        self.ancillary = ancillary
-        self.address = address
+        self.route = route
         self.context: SecurityContext | None = None
         self.binding: Binding | None = None
         self.answered = False
@@ -182,7 +180,7 @@ class FastPath:
         """A batch of datagrams follows, all of this arrival time in ms since the epoch."""
         self._now_ms = now_ms
 
-    def take(self, data: bytes, ancillary: Ancillary, address: SocketAddress) -> bool:
+    def take(self, data: bytes, route: Route) -> bool:
         """Handle one datagram; False: it is aiocoap's."""
         if len(data) < HEADER_BYTES or data[0] >> 6 != _VERSION:
             self.counts.malformed += 1
@@ -190,17 +188,16 @@ class FastPath:
         if not 0 < data[1] < FIRST_RESPONSE:
             self.counts.aiocoap += 1
             return False  # a response, an acknowledgement, a ping
-        base, source = self._peers.get(address) or self._meet(address)
-        key = base | data[2] << 8 | data[3]
+        key = (route.base or self._meet(route)) | data[2] << 8 | data[3]
         recent = self._recent
         answers = recent.answers
         if key in answers:
-            return self._repeat(data, answers[key], ancillary, address)
+            return self._repeat(data, answers[key], route)
         answers[key] = UNDER_WAY
         recent.fresh.append(key)
-        if self._telemetry(key, data, ancillary, address, source):
+        if self._telemetry(key, data, route):
             return True
-        if not self._room(address):
+        if not self._room(route.address):
             del answers[key]  # as if it had been lost on the way: sent again, it has another chance
             self.counts.shed += 1
             return True
@@ -208,18 +205,18 @@ class FastPath:
         self.counts.aiocoap += 1
         return False
 
-    def _telemetry(self, key: int, data: bytes, ancillary: Ancillary, address: SocketAddress, source: Address) -> bool:
+    def _telemetry(self, key: int, data: bytes, route: Route) -> bool:
         """Handle a `POST /t`; False: it is something else."""
         start = HEADER_BYTES + (data[0] & 15)
         if data[1] != POST or data[0] >> 4 & 3 > NON or start > HEADER_BYTES + MAX_TOKEN_BYTES:
             return False
-        exchange = _Exchange(key, data[:start], ancillary, address)
+        exchange = _Exchange(key, data[:start], route)
         found = telemetry(data, start)
         if found is not None:
-            self._examine(exchange, found[0], found[1], source)
+            self._examine(exchange, found[0], found[1])
             return True
         sealed = protected(data, start)
-        return sealed is not None and self._unseal(exchange, *sealed, source)
+        return sealed is not None and self._unseal(exchange, *sealed)
 
     def _room(self, address: SocketAddress) -> bool:
         """Whether aiocoap may have one more request; it needs memory and time for each, for minutes (RFC 7252 4.5)."""
@@ -250,26 +247,31 @@ class FastPath:
     def _keep(self, packs: Sequence[Any], sources: Sequence[Address], exchanges: Sequence[_Exchange]) -> None:
         self._intake.keep(packs, sources, self._now_ms, lambda outcomes: self._answer_all(exchanges, outcomes))
 
-    def _meet(self, address: SocketAddress) -> tuple[int, Address]:
+    def _meet(self, route: Route) -> int:
         """Number a sender. Numbers are never used again, so forgetting senders cannot confuse one with another."""
-        if len(self._peers) >= MOST_PEERS:
-            self._peers.clear()
-        self._met += 1
-        peer = self._peers[address] = (self._met << 16, self._source(address))
-        return peer
+        known = self._peers.get(route.address)
+        if known is None:
+            if len(self._peers) >= MOST_PEERS:
+                self._peers.clear()
+            self._met += 1
+            known = self._peers[route.address] = (self._met << 16, self._source(route.address))
+        route.base, route.source = known
+        return route.base
 
-    def _repeat(self, data: bytes, answer: bytes | None, ancillary: Ancillary, address: SocketAddress) -> bool:
+    def _repeat(self, data: bytes, answer: bytes | None, route: Route) -> bool:
         """Another message of a known id: the answer again, if it is confirmable and there is one."""
         if answer is ELSEWHERE:
             self.counts.aiocoap += 1
             return False
         self.counts.repeated += 1
         if answer and data[0] >> 4 & 3 == CON:
-            self._send(answer, ancillary, address)
+            self._send(answer, route)
         return True
 
-    def _examine(self, exchange: _Exchange, content_format: int | None, payload: bytes, source: Address) -> None:
+    def _examine(self, exchange: _Exchange, content_format: int | None, payload: bytes) -> None:
         self.counts.fast += 1
+        source = exchange.route.source
+        assert source is not None  # noqa: S101 -- `take` has met the sender
         node = None if exchange.context is None else exchange.context.node
         found = self._intake.examine(payload, content_format, source, self._now_ms, node)
         if isinstance(found, Outcome):
@@ -279,13 +281,14 @@ class FastPath:
         self._sources.append(source)
         self._exchanges.append(exchange)
 
-    def _unseal(self, exchange: _Exchange, option: bytes, ciphertext: bytes, source: Address) -> bool:
+    def _unseal(self, exchange: _Exchange, option: bytes, ciphertext: bytes) -> bool:
         """A protected request; False: for aiocoap, as if nobody had looked at it."""
         try:
             kid = decode_option(option)[1]
             context = None if kid is None else self._keys.of_kid(kid)
             if context is None:
-                if kid is not None:
+                source = exchange.route.source
+                if kid is not None and source is not None:
                     self._keys.strangers.heard(kid, source, self._now_ms)
                 raise UnknownContextError("Security context not found")
             if not context.window.usable:
@@ -293,17 +296,17 @@ class FastPath:
             plaintext, binding = context.open_request(option, ciphertext)
         except OscoreError as refused:
             self.counts.fast += 1
-            self._refuse(exchange, refused, option, source)
+            self._refuse(exchange, refused, option)
             return True
         found = telemetry(plaintext, 1) if plaintext[0] == POST else None
         if found is None:
             return False
         context.accept(binding)
         exchange.context, exchange.binding = context, binding
-        self._examine(exchange, *found, source)
+        self._examine(exchange, *found)
         return True
 
-    def _refuse(self, exchange: _Exchange, refused: OscoreError, option: bytes, source: Address) -> None:  # noqa: ARG002 -- workers/path.py needs all
+    def _refuse(self, exchange: _Exchange, refused: OscoreError, option: bytes) -> None:  # noqa: ARG002 -- workers/path.py needs it
         self._keys.refused[type(refused).__name__] += 1
         if exchange.head[0] >> 4 & 3 == CON:
             self._answer(exchange, refused.code, tail(str(refused), 0))
@@ -319,7 +322,7 @@ class FastPath:
                     rest = tail(outcome.diagnostic, outcome.max_age_s)
                 message = self._form(exchange, code, rest)
                 if message is not None:
-                    ready.append((message, exchange.ancillary, exchange.address))
+                    ready.append((message, exchange.route))
         finally:  # whatever was raised, those before it have their answers
             if ready:
                 assert self._wire is not None  # noqa: S101 -- datagrams come from it
@@ -328,7 +331,7 @@ class FastPath:
     def _answer(self, exchange: _Exchange, code: int, rest: bytes) -> None:
         message = self._form(exchange, code, rest)
         if message is not None:
-            self._send(message, exchange.ancillary, exchange.address)
+            self._send(message, exchange.route)
 
     def _form(self, exchange: _Exchange, code: int, rest: bytes) -> bytes | None:
         """The answer as a message; None: it goes separately."""
@@ -339,7 +342,7 @@ class FastPath:
             code = CHANGED  # outside, whatever is inside (RFC 8613 4.2)
         if exchange.separate:
             assert self._wire is not None  # noqa: S101 -- it sent the acknowledgement
-            self._wire.send_separately(code, head[HEADER_BYTES:], rest, exchange.ancillary, exchange.address)
+            self._wire.send_separately(code, head[HEADER_BYTES:], rest, exchange.route)
             return None
         if head[0] >> 4 & 3 == CON:
             message = piggybacked(head, code, rest)
@@ -360,10 +363,10 @@ class FastPath:
                     exchange.separate = True
                     message = acknowledgement(exchange.head)
                     self._recent.settle(exchange.key, message)
-                    self._send(message, exchange.ancillary, exchange.address)
+                    self._send(message, exchange.route)
         if self._unacknowledged:
             self._later(self._unacknowledged[0][0] - due_s, self._acknowledge)
 
-    def _send(self, message: bytes, ancillary: Ancillary, address: SocketAddress) -> None:
+    def _send(self, message: bytes, route: Route) -> None:
         assert self._wire is not None  # noqa: S101 -- datagrams come from it
-        self._wire.send(message, ancillary, address)
+        self._wire.send(message, route)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiocoap.numbers.types import ACK, RST  # type: ignore[import-untyped]  # aiocoap ships no types
 
 if TYPE_CHECKING:
-    from andon_gateway.coap.batches import Ancillary, SocketAddress
+    from andon_gateway.coap.route import Ancillary, SocketAddress
 
 log = logging.getLogger(__name__)
 

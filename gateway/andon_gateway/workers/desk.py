@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from andon_gateway.coap.bucket import Bucket
 from andon_gateway.coap.datagrams import TOLD_AT_ONCE, TOLD_PER_S
+from andon_gateway.coap.route import Route
 from andon_gateway.nodes.table import Address
 from andon_gateway.security.oscore import ReplayError
 from andon_gateway.spool import intake
@@ -96,7 +97,8 @@ class Desk:
             case frames.ERRORS:
                 self._office.socket.feed_errors(*rest)
             case frames.SEPARATE:
-                self._office.socket.send_separately(*rest)
+                code, token, tail, ancillary, address = rest
+                self._office.socket.send_separately(code, token, tail, Route(ancillary, address))
             case frames.COUNTS:
                 self._count(*rest)
             case frames.MORE_IDS:

@@ -14,8 +14,8 @@ from andon_gateway.workers.upstream import LOST, REPLAYED
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from andon_gateway.coap.batches import SocketAddress
     from andon_gateway.coap.fast_path import _Exchange
+    from andon_gateway.coap.route import SocketAddress
     from andon_gateway.nodes.table import Address
     from andon_gateway.workers.upstream import Proof, Upstream, WorkerKeys
 
@@ -53,9 +53,9 @@ class WorkerPath(FastPath):
         self._before_end()
         super().end(now_s)
 
-    def _refuse(self, exchange: _Exchange, refused: OscoreError, option: bytes, source: Address) -> None:
+    def _refuse(self, exchange: _Exchange, refused: OscoreError, option: bytes) -> None:
         if not isinstance(refused, (DecryptionError, DecodeError)) or (proof := self._proof(option)) is None:
-            super()._refuse(exchange, refused, option, source)
+            super()._refuse(exchange, refused, option)
             return
         # Nobody can read it; but where its number was used before, it is refused as a replay.
         kid, piv = proof
@@ -63,7 +63,8 @@ class WorkerPath(FastPath):
         self._packs.append(
             Undecodable(Outcome(Answer(refused.code), str(refused), 0), frames.UNREADABLE + type(refused).__name__)
         )
-        self._sources.append(source)
+        assert exchange.route.source is not None  # noqa: S101 -- `take` has met the sender
+        self._sources.append(exchange.route.source)
         self._exchanges.append(exchange)
 
     def _proof(self, option: bytes) -> Proof | None:

@@ -20,7 +20,7 @@ from andon_gateway.workers.upstream import MessageIds, Upstream, WorkerKeys
 if TYPE_CHECKING:
     import socket
 
-    from andon_gateway.coap.batches import Ancillary, SocketAddress
+    from andon_gateway.coap.route import Route, SocketAddress
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +35,9 @@ class WorkerSocket(CoapSocket):
         super().__init__(inside, fast, gather_s)
         self._tell = tell
 
-    def send_separately(
-        self, code: int, token: bytes, rest: bytes, ancillary: Ancillary, address: SocketAddress
-    ) -> None:
+    def send_separately(self, code: int, token: bytes, rest: bytes, route: Route) -> None:
         """Have the gateway do it."""
-        self._tell.send((frames.SEPARATE, code, token, rest, ancillary, address))
+        self._tell.send((frames.SEPARATE, code, token, rest, route.ancillary, route.address))
 
 
 class Worker:
