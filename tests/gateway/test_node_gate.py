@@ -79,7 +79,7 @@ def test_a_clock_that_is_set_back_takes_no_node_its_rate(make: Make, *, short: b
     address = Address("127.0.0.1", 1)
 
     def sent(seq: int, now_ms: int) -> bool:
-        columns = Columns(Form(("temperature/0",), ()), [now_ms], (20.0,), now_ms)
+        columns = Columns.of(Form(("temperature/0",), "d", ()), [now_ms], [20.0])
         pack = Pack("a", 1, seq, columns=columns)
         taken = gate.passes(pack, now_ms) if short else gate.wait_s("a", now_ms) == 0
         if taken:
@@ -117,8 +117,8 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
 
 def column_pack(node: str, seq: int, newest_ms: int) -> Pack:
     """As the decoder of shapes makes them."""
-    form = Form(("temperature/0",), ())
-    return Pack(node, 1, seq, None, None, (), Columns(form, [newest_ms], (1.5,), newest_ms))
+    form = Form(("temperature/0",), "d", ())
+    return Pack(node, 1, seq, None, None, (), Columns.of(form, [newest_ms], [1.5]))
 
 
 ARRIVALS = st.lists(

@@ -57,7 +57,7 @@ class Shape:
     """
 
     __slots__ = (
-        "_base", "_booleans", "_boot", "_changed", "_constant", "_direct", "_form", "_forward", "_from_integer", "_mask", "_negative", "_offsets", "_rejected",
+        "_base", "_booleans", "_boot", "_constant", "_counting", "_direct", "_form", "_forward", "_mask", "_negative", "_offsets", "_pack", "_rejected",
         "_seq", "_small", "_unpack", "_values", "_wide", "size",
     )  # fmt: skip
 
@@ -77,12 +77,12 @@ class Shape:
         self._small, self._negative, self._wide = parts.small, parts.negative, parts.wide
         self._direct = not (parts.negative or parts.wide)
         self._booleans = [number for number, slot in enumerate(parts.values) if slot in parts.booleans]
-        self._from_integer = [number for number, slot in enumerate(parts.values) if slot in parts.integers]
-        self._changed = bool(self._booleans or self._from_integer)
         self._forward = not set(parts.times).intersection(parts.negative)
         self._rejected = rejected
         counted = tuple(number for number, name in enumerate(parts.names) if QUANTITIES[name].cumulative)
-        self._form = Form(tuple(parts.names), None if self._booleans else counted)
+        self._form = Form(tuple(parts.names), parts.types(), None if self._booleans else counted)
+        self._pack = self._form.layout.pack
+        self._counting = self._form.counting
 
     def decode(self, payload: bytes, at: int, node: str, arrival_ms: int) -> Pack | None:
         """The pack, if it has this shape and all its numbers are in range; `at` is the end of the base name."""
@@ -101,13 +101,15 @@ class Shape:
             base_ms, oldest, newest = base_ms + arrival_ms, oldest + arrival_ms, newest + arrival_ms
         if oldest < _RELATIVE_LIMIT_MS or newest > arrival_ms + FUTURE_LIMIT_MS or not isfinite(sum(values)):
             return None
-        if self._changed or 0.0 in values:
+        if self._booleans or 0.0 in values:
             checked = self._checked(values)
             if checked is None:
                 return None
             values = checked
+        times = [base_ms + offset for offset in offsets]
+        counts = [(name, values[place], times[place]) for name, place in self._counting]
         form = self._form
-        columns = _make_columns((form, [base_ms + offset for offset in offsets], values, newest))
+        columns = _make_columns((form, self._pack(*times, *values), counts, newest))
         return Pack(node, numbers[self._boot], numbers[self._seq], None, self._rejected, form.counted, columns)
 
     def _adapt(self, numbers: list[Any]) -> bool:
@@ -120,10 +122,8 @@ class Shape:
         return True
 
     def _checked(self, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Booleans from their bytes, floats from integers, and no negative zero."""
+        """Booleans from their bytes, and no negative zero."""
         changed = [value + 0.0 if type(value) is float else value for value in values]
-        for number in self._from_integer:
-            changed[number] += 0.0
         for number in self._booleans:
             if changed[number] not in (_FALSE, _TRUE):
                 return None
@@ -179,6 +179,15 @@ class Parts:
         if self.base < 0:
             self.base = self.count  # no base time: the zero behind the last number
         self._constant(self._at)
+
+    def types(self) -> str:
+        """Of the values, as `Form` wants them."""
+        return "".join(map(self._type, self.values))
+
+    def _type(self, slot: int) -> str:
+        if slot in self.booleans:
+            return "?"
+        return "d" if slot in self.floats or slot in self.integers else "q"
 
     def _next(self) -> int:
         self._at += 1

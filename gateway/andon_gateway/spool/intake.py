@@ -219,7 +219,7 @@ class TelemetryIntake:
             if new:
                 taken += 1
                 columns = pack.columns
-                readings += len(pack.readings if columns is None else columns.times)
+                readings += len(pack.readings if columns is None else columns.form.names)
                 if pack.rejected:
                     counts.rejected.update(pack.rejected)
         self._nodes.saw_senders(packs, sources, now_ms)

@@ -11,39 +11,18 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from andon_gateway.vocabulary import Value
-
-_FLOAT, _INTEGER = "d", "q"
+    from andon_gateway.senml.pack import Form
 
 
-class Layout:
-    """How the packs of one form are written.
-
-    Args:
-        names: Of the readings.
-        values: Of the first such pack; the others have the same types, which the decoder's shape guarantees.
-    """
-
-    __slots__ = ("pack", "text")
-
-    def __init__(self, names: Sequence[str], values: Sequence[Value]) -> None:
-        types = "".join(_FLOAT if type(value) is float else _INTEGER for value in values)
-        self.text = json.dumps([types, *names], separators=(",", ":"))
-        """For the column `readings`."""
-        self.pack = _struct(types).pack
-        """Makes the bytes for the column `numbers` of all times and then all values; `struct.error` where an integer is too large."""
-
-
-def _struct(types: str) -> struct.Struct:
-    return struct.Struct(f"<{len(types)}q{types}")
+def layout_text(form: Form) -> str:
+    """For the column `readings`: the types of the values, and the names; `Columns.numbers` goes into the column `numbers`."""
+    return json.dumps([form.types, *form.names], separators=(",", ":"))
 
 
 @lru_cache(maxsize=4096)
 def _reader(text: str) -> tuple[list[str], struct.Struct]:
     types, *names = json.loads(text)
-    return names, _struct(types)
+    return names, struct.Struct(f"<{len(types)}q{types}")
 
 
 def unpack(text: str, numbers: bytes) -> list[list[object]]:

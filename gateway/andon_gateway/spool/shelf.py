@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import struct
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -13,14 +12,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from andon_gateway.spool.database import write_rows
-from andon_gateway.spool.packed import Layout
+from andon_gateway.spool.packed import layout_text
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
     from andon_gateway.senml.pack import Form, Pack
-    from andon_gateway.vocabulary import Value
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +81,7 @@ class Shelf:
         self._logged_s = -_LOG_EVERY_S
         self._pending: dict[str, list[tuple[object, ...]]] = {"spool": [], "quarantine": []}
         self._pending_bytes = 0
-        self._layouts: dict[Form, Layout] = {}
+        self._layouts: dict[Form, str] = {}
         self.counts: dict[str, int] = {}
         self.claimed: frozenset[int] = frozenset()
 
@@ -102,22 +100,15 @@ class Shelf:
         text = _format(len(rows)) % tuple(chain.from_iterable(rows)) if plain else _encode(rows)
         self._put(connection, node, (node, boot, arrival_ms, text, int(replaces), None), len(text))
 
-    def add_columns(self, connection: sqlite3.Connection, pack: Pack, arrival_ms: int, values: Sequence[Value]) -> None:
-        """Put down a pack that has columns, is all numbers and replaces no point; its values are given, totals among them."""
+    def add_columns(self, connection: sqlite3.Connection, pack: Pack, arrival_ms: int, numbers: bytearray) -> None:
+        """Put down a pack that has columns, is all numbers and replaces no point; its numbers are given, totals among them."""
         assert pack.columns is not None  # noqa: S101 -- the caller has looked
-        form, times, _, _ = pack.columns
-        layout = self._layouts.get(form)
-        if layout is None:
+        form = pack.columns.form
+        text = self._layouts.get(form)
+        if text is None:
             if len(self._layouts) >= _MOST_LAYOUTS:
                 self._layouts.clear()
-            layout = self._layouts[form] = Layout(form.names, values)
-        text = layout.text
-        try:
-            numbers = bytearray(layout.pack(*times, *values))
-        except struct.error:  # a total beyond 64 bits
-            rows = list(zip(form.names, times, values, strict=True))
-            self.add(connection, pack.node, pack.boot, arrival_ms, rows, replaces=False)
-            return
+            text = self._layouts[form] = layout_text(form)
         # sqlite3 writes an int, a str and a bytearray as they are; for a bool or bytes it first looks for an adapter, which takes as long
         # as the rest of the row.
         node = pack.node

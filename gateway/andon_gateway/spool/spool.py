@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from andon_gateway.senml.pack import Columns, Pack
     from andon_gateway.spool.database import Done, GroupCommit
     from andon_gateway.spool.taken import Count
-    from andon_gateway.vocabulary import Value
 
 __all__ = ["DeadLetter", "Spool", "SpoolLimits", "SpooledPack", "read_after"]
 
@@ -32,6 +31,7 @@ T = TypeVar("T")
 _CUMULATIVE: Final = frozenset(name for name, quantity in QUANTITIES.items() if quantity.cumulative)
 Row = tuple[str, int, object]
 """Name, time in ms since the epoch, value."""
+_INTEGER: Final = struct.Struct("<q")
 NO_BOOT: Final = -1
 """Boot of a row that comes from aggregates, not from one pack."""
 
@@ -108,10 +108,10 @@ class Spool:
         observed = None if self._observe is None else self._observe(connection, pack, arrival_ms)
         columns = pack.columns
         if columns is not None and not observed and pack.counted is not None and not self._aggregates:
-            values = self._values(connection, pack, columns, counts)
-            if values is not None:
-                self._taken.note(pack, counts)
-                self._shelf.add_columns(connection, pack, arrival_ms, values)
+            totalled = self._totalled(connection, pack, columns)
+            if totalled is not None:
+                self._taken.note(pack, columns.counts)
+                self._shelf.add_columns(connection, pack, arrival_ms, totalled)
                 return True
         if pack.counted is not None and not self._aggregates:
             rows, replaces = self._numbers(connection, pack, pack.counted, counts)
@@ -150,28 +150,26 @@ class Spool:
                 rows.append(reading)
         return rows, replaces
 
-    def _values(
-        self, connection: sqlite3.Connection, pack: Pack, columns: Columns, counts: list[Count]
-    ) -> Sequence[Value] | None:
-        """The values of a pack of numbers with totals in place of counts, if each makes one new point; None: nothing was changed."""
-        form, times, values, _ = columns
-        counted, names = form.counted, form.names
-        if not counted:
-            return values
+    def _totalled(self, connection: sqlite3.Connection, pack: Pack, columns: Columns) -> bytearray | None:
+        """A pack's numbers with totals in place of counts, if each count makes one new point; None: ask for its readings."""
+        form, numbers, counts, _ = columns
+        changed = bytearray(numbers)
+        if not counts:
+            return changed
         if not form.distinct:
             return None
         total_of, node, boot = self._taken.total, pack.node, pack.boot
         totals = []
-        for place in counted:
-            total = total_of(connection, (node, names[place]))
-            if times[place] <= total.newest_ms:
+        for name, _, time_ms in counts:
+            total = total_of(connection, (node, name))
+            if time_ms <= total.newest_ms:
                 return None
-            totals.append((place, total))
-        changed = [*values]
-        for place, total in totals:
-            raw, time_ms = int(values[place]), times[place]
-            changed[place] = total.advance(boot, raw, time_ms)
-            counts.append((names[place], raw, time_ms))
+            totals.append(total)
+        try:
+            for total, (_, raw, time_ms), at in zip(totals, counts, form.count_at, strict=True):
+                _INTEGER.pack_into(changed, at, total.advance(boot, raw, time_ms))
+        except struct.error:  # a total beyond 64 bits; that its count was taken is no matter, it may be told twice
+            return None
         return changed
 
     def _numbers(

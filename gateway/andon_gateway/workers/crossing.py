@@ -28,13 +28,13 @@ class Packer:
         identity = pack.node, pack.boot, pack.seq, dict(pack.rejected) if pack.rejected else None
         columns = pack.columns
         if columns is not None:
-            form, times, values, newest_ms = columns
+            form, numbers, of_counters, newest_ms = columns
             number, first = self._forms.get(form), None
             if number is None and len(self._forms) < MOST_FORMS:
                 number = self._forms[form] = len(self._forms)
-                first = form.names, form.counted
+                first = form.names, form.types, form.counted
             if number is not None:
-                return *identity, number, first, times, values, newest_ms
+                return *identity, number, first, numbers, of_counters, newest_ms
         return *identity, None, [tuple(reading) for reading in pack.readings], pack.counted
 
 
@@ -51,8 +51,8 @@ class Unpacker:
         if number is None:
             readings, counted = rest
             return Pack(node, boot, seq, list(map(Reading._make, readings)), counts, counted)
-        first, times, values, newest_ms = rest
+        first, numbers, of_counters, newest_ms = rest
         if first is not None:
             self._forms.append(Form(*first))
         form = self._forms[number]
-        return Pack(node, boot, seq, None, counts, form.counted, Columns(form, times, values, newest_ms))
+        return Pack(node, boot, seq, None, counts, form.counted, Columns(form, numbers, of_counters, newest_ms))
