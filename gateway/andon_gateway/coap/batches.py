@@ -44,9 +44,10 @@ _CONTROL_DATA: Final = socket.CMSG_LEN(0)
 _PKTINFO_BYTES: Final = 20  # struct in6_pktinfo
 _USUAL_CONTROL: Final = socket.CMSG_SPACE(_PKTINFO_BYTES)
 _CONTROL_AT: Final = _NAME.size + 4
-_USUAL_ENDS: Final = _CONTROL_AT + _USUAL_CONTROL
-_ENDS: Final = struct.Struct(f"={_USUAL_ENDS}s{ANCILLARY_BYTES - _USUAL_CONTROL}x")
-"""Both ends of a datagram: the peer's address, and the usual ancillary data with the room for more."""
+_ENDS_BYTES: Final = _CONTROL_AT + _USUAL_CONTROL
+"""Both ends of a datagram: the peer's address, and the usual ancillary data."""
+_WITH_ROOM: Final = struct.Struct(f"={_ENDS_BYTES}s{ANCILLARY_BYTES - _USUAL_CONTROL}x")
+"""The same with room for more ancillary data."""
 
 
 class _Vector(ctypes.Structure):
@@ -118,14 +119,15 @@ class _Slots:
 
     Args:
         usual: Bytes of each datagram that lie in `data`.
+        ends: Bytes for both ends of each.
         more: Bytes beyond, which lie in `rest`.
     """
 
-    def __init__(self, usual: int, more: int = 0) -> None:
+    def __init__(self, usual: int, ends: int, more: int = 0) -> None:
         # Slices of these are bytes, which typeshed does not know.
         self.data: Any = (ctypes.c_char * (AT_ONCE * usual))()
         self.rest: Any = (ctypes.c_char * (AT_ONCE * more))()
-        self.ends: Any = (ctypes.c_char * (AT_ONCE * _ENDS.size))()
+        self.ends: Any = (ctypes.c_char * (AT_ONCE * ends))()
         parts = 2 if more else 1
         self._vectors = (_Vector * (AT_ONCE * parts))()
         headers = (_Message * AT_ONCE)()
@@ -135,8 +137,8 @@ class _Slots:
             if more:
                 self._vectors[first + 1] = _Vector(ctypes.addressof(self.rest) + place * more, more)
             vector = ctypes.addressof(self._vectors) + first * ctypes.sizeof(_Vector)
-            ends = ctypes.addressof(self.ends) + place * _ENDS.size
-            headers[place].header = _Header(ends, _NAME.size, vector, parts, ends + _CONTROL_AT, ANCILLARY_BYTES, 0)
+            name = ctypes.addressof(self.ends) + place * ends
+            headers[place].header = _Header(name, _NAME.size, vector, parts, name + _CONTROL_AT, ends - _CONTROL_AT, 0)
         self.headers = memoryview(headers).cast("B")
         self.begin = ctypes.addressof(headers)
         self.lengths = _column(headers, "I", _Message.length.offset)
@@ -170,8 +172,8 @@ class ManyAtOnce:
         self._receive_many: Callable[..., int] = library.recvmmsg
         self._send_many: Callable[..., int] = library.sendmmsg
         self._link = link
-        self._in = _Slots(_USUAL_BYTES, DATAGRAM_BYTES - _USUAL_BYTES)
-        self._out = _Slots(_SHORT_BYTES)
+        self._in = _Slots(_USUAL_BYTES, _WITH_ROOM.size, DATAGRAM_BYTES - _USUAL_BYTES)
+        self._out = _Slots(_SHORT_BYTES, _ENDS_BYTES)
         self._out.control_lengths[:] = memoryview(array("L", [_USUAL_CONTROL] * AT_ONCE))
         self._unused = bytes(self._in.headers)
         self._routes: dict[tuple[bytes], Route] = {}
@@ -189,7 +191,7 @@ class ManyAtOnce:
         found: list[Datagram] = []
         data, known, at = slots.data, self._routes, 0
         rows = zip(
-            _ENDS.iter_unpack(slots.ends_view[: count * _ENDS.size]),
+            _WITH_ROOM.iter_unpack(slots.ends_view[: count * _WITH_ROOM.size]),
             slots.lengths[:count].tolist(),
             slots.flags[:count].tolist(),
             slots.control_lengths[:count].tolist(),
@@ -199,7 +201,7 @@ class ManyAtOnce:
             if control_length == _USUAL_CONTROL:
                 route = known.get(ends) or self._meet(ends)
             else:
-                begin = place * _ENDS.size + _CONTROL_AT
+                begin = place * _WITH_ROOM.size + _CONTROL_AT
                 route = Route(_ancillary(slots.ends[begin : begin + control_length]), _address(ends[0][: _NAME.size]))
             message = data[at : at + length] if length <= _USUAL_BYTES else self._long(place, length)
             found.append((message, route, flags))
@@ -218,6 +220,7 @@ class ManyAtOnce:
             self._routes.clear()
         both = ends[0]
         route = self._routes[ends] = Route(_ancillary(both[_CONTROL_AT:]), _address(both[: _NAME.size]))
+        route.ends = both  # an answer goes back between the same ends
         return route
 
     def send(self, messages: Sequence[Outgoing]) -> int:
@@ -243,7 +246,7 @@ class ManyAtOnce:
         count = len(data)
         if not count:
             return 0
-        slots.ends_view[: count * _ENDS.size] = b"".join(ends)
+        slots.ends_view[: count * _ENDS_BYTES] = b"".join(ends)
         struct.pack_into(f"{_SHORT_BYTES}s" * count, slots.data, 0, *data)
         slots.sizes[:count] = memoryview(array("L", map(len, data)))
         sent = self._send_many(self._link.fileno(), slots.begin, count, _DO_NOT_WAIT)
@@ -264,7 +267,7 @@ def _both(route: Route) -> bytes:
         return b""
     name = _NAME.pack(socket.AF_INET6, socket.htons(port), socket.htonl(flow), packed, scope)
     control = _CONTROL_HEAD.pack(_CONTROL_DATA + len(value), level, kind).ljust(_CONTROL_DATA, b"\0") + value
-    route.ends = _ENDS.pack(name.ljust(_CONTROL_AT, b"\0") + control)
+    route.ends = name.ljust(_CONTROL_AT, b"\0") + control.ljust(_USUAL_CONTROL, b"\0")
     return route.ends
 
 

@@ -65,6 +65,8 @@ class NodeRecord:
     sent: dict[str, float | bool | str] = field(default_factory=dict)
     """Of an unknown node: the newest value under each name, for the person who is to recognise it."""
     clock: ClockWatch = field(default_factory=ClockWatch)
+    clock_doubted: bool = False
+    """Its last packs came with old or wrong times."""
 
 
 class NodeGate:
@@ -120,7 +122,7 @@ class NodeGate:
         False decides nothing: `admit`, `wait_s` and `check_clock` have to be asked, in this order.
         """
         record, columns = self._records.get(pack.node), pack.columns
-        if record is None or columns is None or record.clock_offset_ms or record.clock.recent:
+        if record is None or columns is None or record.clock_doubted:
             return False
         limits = self.limits
         if not -limits.clock_limit_ms <= columns.newest_ms - now_ms <= limits.clock_limit_ms:
@@ -161,11 +163,11 @@ class NodeGate:
         else:
             return
         record = self._records[pack.node]
-        if -self.limits.clock_limit_ms <= newest_ms - now_ms <= self.limits.clock_limit_ms and not (
-            record.clock_offset_ms or record.clock.recent
-        ):
+        limit_ms = self.limits.clock_limit_ms
+        if -limit_ms <= newest_ms - now_ms <= limit_ms and not record.clock_doubted:
             return  # as nearly always
-        offset_ms = record.clock.offset_ms(newest_ms, now_ms, self.limits.clock_limit_ms)
+        offset_ms = record.clock.offset_ms(newest_ms, now_ms, limit_ms)
+        record.clock_doubted = offset_ms != 0
         if offset_ms is None:
             return
         changed = (offset_ms == 0) != (record.clock_offset_ms == 0)

@@ -39,13 +39,17 @@ class Unusual(Exception):  # noqa: N818 -- a signal between decoders: somebody e
 
 def head_length(payload: bytes) -> int:
     """Bytes up to the end of the base name, where that comes first; 0: it does not. They name the node and the number of records."""
-    at = 2 if payload[:1] == b"\x98" else 1
-    if payload[at + 1 : at + 2] != b"\x21" or len(payload) < at + 4:
+    try:
+        at = 2 if payload[0] == _ARRAY_WITH_COUNT else 1
+        if payload[at + 1] != _BASE_NAME:
+            return 0
+        length = payload[at + 2]
+        following = payload[at + 3]
+    except IndexError:
         return 0
-    length = payload[at + 2]
     if _TEXT <= length < _TEXT_WITH_LENGTH:
         return at + 3 + length - _TEXT
-    return at + 4 + payload[at + 3] if length == _TEXT_WITH_LENGTH else 0
+    return at + 4 + following if length == _TEXT_WITH_LENGTH else 0
 
 
 class Shape:
