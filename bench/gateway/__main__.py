@@ -181,6 +181,7 @@ def main() -> None:
             )
         result["spread"] = spreads
         result["others_on_core"] = round(worst, 3)
+        result["memory_lookup_ns"] = _rounded(spread(rig.memory_ns))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps(result) if options.json else json.dumps(result, indent=2))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench.gateway.fleet import ProtectedNode
 from bench.gateway.load import Generator, LoadError, Tally, even_schedule
+from bench.gateway.memory_probe import MemoryProbe
 from bench.gateway.processes import core_busy_s
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Rig:
         nodes: Node identities and sockets; also the requests on the way.
         say: Prints a remark.
         disturbances: Share of the server's core that others used, for each window so far.
+        memory: Looks at how quick the machine's memory is.
+        memory_ns: What it found before each window so far.
     """
 
     folder: Path
@@ -58,6 +61,8 @@ class Rig:
     nodes: int
     say: Callable[[str], None]
     disturbances: list[float] = field(default_factory=list)
+    memory: MemoryProbe = field(default_factory=MemoryProbe)
+    memory_ns: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -158,6 +163,8 @@ def _cost_us(rig: Rig, subject: Subject, load: str, run: Callable[[Generator], T
     subject.finish(subject.sent)
     gc.collect()
     await_quiet(rig.cores[1])
+    memory_ns = rig.memory.nanoseconds()
+    rig.memory_ns.append(memory_ns)
     gc.disable()  # the generator makes no cycles, but hundreds of thousands of frames that would be walked
     try:
         with closing(Generator([node.lane for node in subject.nodes])) as generator:
@@ -175,7 +182,7 @@ def _cost_us(rig: Rig, subject: Subject, load: str, run: Callable[[Generator], T
     rig.say(
         f"{subject.name}, {load}: {cost:.1f} us/message ({tally.answered} messages, {tally.answered / tally.seconds:.0f}/s, server busy "
         f"{used / tally.seconds:.0%}, others on its core {others:.0%}, generator busy "
-        f"{tally.generator_cpu_s / tally.seconds:.0%}, repeated {tally.repeated})"
+        f"{tally.generator_cpu_s / tally.seconds:.0%}, repeated {tally.repeated}, a look-up in memory before {memory_ns:.0f} ns)"
     )
     return cost
 
