@@ -26,11 +26,15 @@ from andon_gateway.configurations.orders import ConfigurationStore
 from andon_gateway.configurations.procedure import ConfigurationProcedure
 from andon_gateway.errors import GatewayError, SettingsError, StorageUnavailable
 from andon_gateway.gateway import Gateway, authority
+from andon_gateway.nodes.clock_watch import ClockWatch, read_noted
 from andon_gateway.nodes.gate import GateLimits, NodeGate
+from andon_gateway.nodes.metrics import ClockCollector
+from andon_gateway.nodes.own_clock import OwnClock
 from andon_gateway.nodes.table import NodeTable
 from andon_gateway.operations.allocator import keep_large_blocks_apart
 from andon_gateway.operations.garbage_collection import collect_seldom
 from andon_gateway.operations.http_api import Health, HttpServer, bind_tcp, build_http
+from andon_gateway.operations.kernel_clock import synchronised
 from andon_gateway.operations.metrics import GatewayCollector, build_registry
 from andon_gateway.orders.requests import NodeRequests
 from andon_gateway.orders.runner import OrderRunner
@@ -63,6 +67,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
     from pathlib import Path
+
+    from prometheus_client.registry import Collector
 
     from andon_gateway.commands.queue import RelayCommand
     from andon_gateway.configurations.orders import Configuration
@@ -127,13 +133,15 @@ def _wire(
         assets = AssetTable(database, reader)
         keys = KeyRing(database, reader)
         rules = _rules(settings, database, reader, assets)
+        noted_ms = read_noted(reader)
     finally:
         reader.close()
     spool = _spool(settings, database, rules)
     assets.on_replace += [spool.adopt, rules.recheck]
     access = AccessPolicy(keys, settings.coap.allow_unprotected)
     gate = NodeGate(_gate_limits(settings), nodes, assets, spool.forget_node)
-    intake = TelemetryIntake(spool, nodes, access, gate)
+    intake = TelemetryIntake(spool, nodes, access, gate, _clock(settings, gate, noted_ms))
+    clock_watch = _clock_watch(database, intake)
     cloud = settings.cloud
     token = tokens[0]
     store = settings.influxdb or cloud
@@ -166,24 +174,40 @@ def _wire(
 
     def health() -> Health:
         own = {"storage": database.healthy, "uplink_thread": uplink.alive, "command_stream": channel.connected}
+        own["clock"] = intake.clock.right
         return own | ({} if team is None else {"workers": team.complete})
-
-    def numbers() -> dict[str, int]:
-        names = ("dropped_packs", "dropped_readings", "dropped_unknown_packs")
-        return {f"spool_{name}": spool.counts.get(name, 0) for name in names}
 
     collector = GatewayCollector(database, intake.counts, uplink.counts, runner, keys, spool.counts, gate)
     fast_counts = FastCounts()
-    more = [] if team is None else [WorkersCollector(team)]
-    registry = build_registry(
-        collector, SerialCollector(lines), RulesCollector(rules), DatagramCollector(fast_counts), *more
-    )
-    http = HttpServer(build_http(registry, health, numbers), listener)
-    port = int(listener.getsockname()[1])
+    more: list[Collector] = [] if team is None else [WorkersCollector(team)]
+    more += [
+        SerialCollector(lines),
+        RulesCollector(rules),
+        DatagramCollector(fast_counts),
+        ClockCollector(intake.clock),
+    ]
+    registry = build_registry(collector, *more)
+    http = HttpServer(build_http(registry, health, lambda: _dropped(spool)), listener)
     return Gateway(
         settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, takers, orders.firmware, reports,
-        orders.deliveries, assets, spool, gate, rules, pull, client, coap, fast_counts, team, lines, http, port,
+        orders.deliveries, assets, spool, gate, clock_watch, rules, pull, client, coap, fast_counts, team, lines, http, int(listener.getsockname()[1]),
     )  # fmt: skip
+
+
+def _dropped(spool: Spool) -> dict[str, int]:
+    names = ("dropped_packs", "dropped_readings", "dropped_unknown_packs")
+    return {f"spool_{name}": spool.counts.get(name, 0) for name in names}
+
+
+def _clock(settings: Settings, gate: NodeGate, noted_ms: int) -> OwnClock:
+    return OwnClock(gate.others_in_time, noted_ms, trusted=settings.gateway.trust_clock)
+
+
+def _clock_watch(database: GroupCommit, intake: TelemetryIntake) -> ClockWatch:
+    """Watches the gateway's own clock, and has looked at it once: before the first pack comes."""
+    watch = ClockWatch(intake.clock, database, now_ms, synchronised, intake.clock_judged)
+    watch.look()
+    return watch
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from andon_gateway.coap.fast_path import FastCounts
     from andon_gateway.coap.server import CoapEndpoint
     from andon_gateway.commands.relay import CommandRunner
+    from andon_gateway.nodes.clock_watch import ClockWatch
     from andon_gateway.nodes.gate import NodeGate
     from andon_gateway.nodes.table import NodeTable
     from andon_gateway.operations.http_api import HttpServer
@@ -72,6 +73,7 @@ class Gateway:
     assets: AssetTable
     spool: Spool
     gate: NodeGate
+    clock: ClockWatch
     rules: EdgeRules
     pull: RulesPull
     http_client: httpx.AsyncClient
@@ -104,6 +106,7 @@ class Gateway:
         tasks += [
             asyncio.create_task(self.pull.run(), name="rules from the cloud"),
             asyncio.create_task(self._watch_silence(), name="no-data rules"),
+            asyncio.create_task(self.clock.run(), name="own clock"),
         ]
         if self.settings.aggregate:
             tasks.append(asyncio.create_task(self._close_idle_windows(), name="idle windows"))

@@ -41,6 +41,8 @@ class GatewaySection(_Section):
     state_dir: Path
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     drain_s: Seconds = 5.0
+    trust_clock: bool = False
+    """The clock is right, whatever the state folder and the nodes say (nodes/own_clock.py)."""
 
 
 class CoapSection(_Section):

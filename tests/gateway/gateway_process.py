@@ -47,6 +47,9 @@ class GatewayProcess:
         self.coap_port = lasting_port()
         self.http_port = lasting_port()
         self.log = folder / "gateway.log"
+        self.gateway_section = ""
+        self.environment: dict[str, str] = {}
+        """Beside what the tests themselves have."""
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -60,7 +63,7 @@ class GatewayProcess:
 
     def start(self) -> GatewayProcess:
         self.config.write_text(
-            f'[gateway]\nid = "{GATEWAY}"\nstate_dir = "{self.state_dir}"\ndrain_s = 30\n'
+            f'[gateway]\nid = "{GATEWAY}"\nstate_dir = "{self.state_dir}"\ndrain_s = 30\n{self.gateway_section}'
             f'[coap]\nbind = "127.0.0.1"\nport = {self.coap_port}\n{self._unprotected}{self._fast_path}{self._workers}[http]\nport = {self.http_port}\n'
             f'[cloud]\nurl = "{self._cloud_url}"\n[uplink]\nretry_first_s = 0.05\nretry_most_s = 0.2\n'
             f"refused_s = 0.3\n{self._extra}"
@@ -70,7 +73,7 @@ class GatewayProcess:
                 [sys.executable, "-m", "andon_gateway", "run", "--config", str(self.config)],
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "ANDON_GATEWAY_TOKEN": TOKEN},
+                env={**os.environ, "ANDON_GATEWAY_TOKEN": TOKEN, **self.environment},
                 text=True,
             )
         assert self._process.stdout is not None

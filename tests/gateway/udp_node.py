@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-POST_CON_TOKEN2 = 0x42  # version 1, confirmable, token length 2
+CON_TOKEN2 = 0x42  # version 1, confirmable, token length 2
 OPTION_PATH_T = b"\xb1t"  # delta 11 (Uri-Path), length 1
 OPTION_FORMAT_112 = b"\x11\x70"  # delta 1 (Content-Format), length 1
 OPTION_PATH_RD = b"\xb2rd"
+OPTION_PATH_TIME = b"\xb4time"
+GET, POST = 1, 2
 TIMED_OUT = (0, 0)
 
 
@@ -51,10 +53,14 @@ class UdpNode:
         """POST /t; the response code as (class, detail), or `TIMED_OUT`."""
         return self._request(OPTION_PATH_T + OPTION_FORMAT_112 + b"\xff" + payload, limit_s)
 
-    def _request(self, rest: bytes, limit_s: float) -> tuple[int, int]:
+    def ask_time(self, limit_s: float) -> tuple[int, int]:
+        """GET /time; the response code as (class, detail), or `TIMED_OUT`."""
+        return self._request(OPTION_PATH_TIME, limit_s, GET)
+
+    def _request(self, rest: bytes, limit_s: float, code: int = POST) -> tuple[int, int]:
         self._message_id = self._message_id % 0xFFFF + 1
         token = struct.pack("!H", self._message_id)
-        head = struct.pack("!BBH", POST_CON_TOKEN2, 0x02, self._message_id) + token
+        head = struct.pack("!BBH", CON_TOKEN2, code, self._message_id) + token
         self._socket.sendto(head + rest, self._gateway)
         deadline = time.monotonic() + limit_s
         while (left_s := deadline - time.monotonic()) > 0:

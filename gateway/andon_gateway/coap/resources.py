@@ -16,13 +16,14 @@ from aiocoap.numbers.contentformat import ContentFormat  # type: ignore[import-u
 from andon_gateway.nodes.table import Address, NodeTable, Software
 from andon_gateway.security.access import AccessPolicy, refusal_text
 from andon_gateway.security.oscore_site import identity_of
-from andon_gateway.spool.intake import RETRY_AFTER_S, TOO_LARGE, Outcome, TelemetryIntake
+from andon_gateway.spool.intake import CLOCK_WAIT_S, RETRY_AFTER_S, TOO_LARGE, Outcome, TelemetryIntake
 from andon_gateway.vocabulary import is_node_id
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from andon_gateway.errors import StorageUnavailable
+    from andon_gateway.nodes.own_clock import OwnClock
 
 log = logging.getLogger(__name__)
 
@@ -202,9 +203,13 @@ class Registration(_Resource):
 class _Later(error.ServiceUnavailable):  # type: ignore[misc]  # untyped base
     """5.03 with the time after which to try again."""
 
+    def __init__(self, text: str, max_age_s: int = RETRY_AFTER_S) -> None:
+        super().__init__(text)
+        self._max_age_s = max_age_s
+
     def to_message(self) -> Message:
         message = super().to_message()
-        message.opt.max_age = RETRY_AFTER_S
+        message.opt.max_age = self._max_age_s
         return message
 
 
@@ -229,9 +234,15 @@ class Time(_Resource):
     rt = "andon.time"
     ct = "0"
 
+    def __init__(self, clock: OwnClock) -> None:
+        super().__init__()
+        self._clock = clock
+
     async def render_get(self, request: Any) -> Message:
-        """Epoch milliseconds in ASCII digits; never from a cache."""
+        """Epoch milliseconds in ASCII digits, never from a cache; 5.03 rather than a time that the gateway does not believe itself."""
         _only(request, ContentFormat.TEXT)
+        if not self._clock.right:
+            raise _Later("the gateway's clock is wrong; try again", CLOCK_WAIT_S)
         return Message(payload=str(now_ms()).encode(), content_format=ContentFormat.TEXT, max_age=0)
 
 
@@ -333,7 +344,7 @@ def build_site(intake: TelemetryIntake, nodes: NodeTable, access: AccessPolicy, 
     site.add_resource(["t"], Telemetry(intake))
     site.add_resource(["rd"], Registration(nodes, access))
     site.add_resource(["rd"], RegistrationUpdate(nodes, access))  # path-capable: everything below rd
-    site.add_resource(["time"], Time())
+    site.add_resource(["time"], Time(intake.clock))
     site.add_resource(["config"], NodeConfiguration(state_dir / "config", access))
     site.add_resource(["fw"], Firmware(state_dir / "fw", ContentFormat.OCTETSTREAM))
     site.add_resource([".well-known", "core"], resource.WKCResource(site.get_resources_as_linkheader, impl_info=None))

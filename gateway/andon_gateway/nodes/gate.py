@@ -12,7 +12,7 @@ from andon_gateway.senml.pack import Reading
 from andon_gateway.uplink.lineprotocol import CLOCK_OFFSET_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     from andon_gateway.nodes.table import Address, NodeTable
     from andon_gateway.senml.pack import Pack
@@ -99,6 +99,19 @@ class NodeGate:
     def unknown(self) -> dict[str, NodeRecord]:
         """Nodes heard that the cloud has not mounted."""
         return {node: self._records[node] for node in sorted(self._unknown_ids())}
+
+    def votes(self, node: str) -> bool:
+        """Whether a node has a say about the gateway's clock: one that the cloud knows, or any as long as it knows none."""
+        return not self._assets.received or node not in self._unknown_ids()
+
+    def others_in_time(self, without: Container[str], most: int) -> int:
+        """How many nodes with a say had a pack taken since the start, leaving out some; at most `most` are counted."""
+        found = 0
+        for node, record in self._records.items():
+            if found >= most:
+                break
+            found += record.packs > 0 and node not in without and self.votes(node)
+        return found
 
     def admit(self, node: str, now_ms: int) -> Admission:
         """Whether there is room for the node; makes its record."""

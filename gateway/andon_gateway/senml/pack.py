@@ -122,7 +122,8 @@ class Pack:
         columns: The readings, until somebody asks for them one by one.
     """
 
-    __slots__ = ("_readings", "boot", "columns", "counted", "node", "rejected", "seq")
+    __slots__ = ("_future_ms", "_readings", "boot", "columns", "counted", "node", "rejected", "seq")
+    _future_ms: int
 
     def __init__(
         self,
@@ -156,6 +157,15 @@ class Pack:
                 self._readings = list(map(_make_reading, rows))
         return self._readings
 
+    @property
+    def future_ms(self) -> int | None:
+        """Newest time of the records that were dropped for lying too far ahead, ms since the epoch; None: there are none."""
+        return getattr(self, "_future_ms", None)  # only set where there are: the usual pack is spared that
+
+    @future_ms.setter
+    def future_ms(self, time_ms: int) -> None:
+        self._future_ms = time_ms
+
     def __eq__(self, other: object) -> bool:
         """Same identity, readings and number of rejected records."""
         if not isinstance(other, Pack):
@@ -173,6 +183,12 @@ class Pack:
 
 class _RecordRejected(Exception):  # noqa: N818 -- internal signal: one record is dropped, its neighbours stay
     pass
+
+
+class _TooFarAhead(_RecordRejected):
+    def __init__(self, time_ms: int) -> None:
+        super().__init__("time")
+        self.time_ms = time_ms
 
 
 class _Unsupported:
@@ -304,6 +320,8 @@ def _resolve(records: list[Any], arrival_ms: int) -> Pack:
             pack.readings.append(_reading(record, base, prefix, arrival_ms))
         except _RecordRejected as rejection:
             pack.rejected[str(rejection)] += 1
+            if isinstance(rejection, _TooFarAhead):
+                pack.future_ms = max(rejection.time_ms, pack.future_ms or 0)
     return pack
 
 
@@ -371,7 +389,9 @@ def _time(value: object, base: _Base, arrival_ms: int) -> int:
     if resolved_us < RELATIVE_LIMIT_US:
         resolved_us += arrival_ms * 1000
     time_ms = (resolved_us + 500) // 1000
-    if time_ms > arrival_ms + FUTURE_LIMIT_MS or time_ms * 1000 < RELATIVE_LIMIT_US:
+    if time_ms > arrival_ms + FUTURE_LIMIT_MS:
+        raise _TooFarAhead(time_ms)
+    if time_ms * 1000 < RELATIVE_LIMIT_US:
         raise _RecordRejected("time")
     return time_ms
 

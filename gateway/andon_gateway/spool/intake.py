@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from andon_gateway.errors import PackRefused, StorageUnavailable
+from andon_gateway.nodes.own_clock import OwnClock
 from andon_gateway.security.access import refusal_text
 from andon_gateway.senml.pack import MAX_PACK_BYTES, SENML_CBOR, SENML_JSON, decode_pack
 from andon_gateway.senml.quick import QuickDecoder
@@ -28,6 +29,8 @@ RETRY_AFTER_S: Final = 5
 """Max-Age of a 5.03: long enough for a full disk to be drained a little, short against a node's memory."""
 NO_ROOM_S: Final = 60
 """Max-Age of a 5.03 for a node that only a person can let in."""
+CLOCK_WAIT_S: Final = 10
+"""Max-Age of a 5.03 while the gateway's own clock may be wrong: what is taken late is dated right all the same."""
 
 
 class Answer(Enum):
@@ -116,18 +119,27 @@ class IntakeCounts:
 class TelemetryIntake:
     """Decodes packs, makes them durable and says how to answer."""
 
-    def __init__(self, spool: Spool, nodes: NodeTable, access: AccessPolicy, gate: NodeGate) -> None:
+    def __init__(
+        self, spool: Spool, nodes: NodeTable, access: AccessPolicy, gate: NodeGate, clock: OwnClock | None = None
+    ) -> None:
+        self.clock = clock or OwnClock(gate.others_in_time, trusted=True)
+        """The gateway's own; after each of its looks call `clock_judged`."""
         self._spool = spool
         self._nodes = nodes
         self._access = access
         self._gate = gate
         self._decoder = PackDecoder()
         self._open = True
+        self._taking = True  # open, and able to date what comes: one question for the usual pack
         self.counts = IntakeCounts()
 
     def close(self) -> None:
         """Turn new packs away with 5.03; those under way are still answered."""
-        self._open = False
+        self._open = self._taking = False
+
+    def clock_judged(self) -> None:
+        """While the gateway's clock is certainly wrong all packs are turned away with 5.03."""
+        self._taking = self._open and not self.clock.behind
 
     def receive(
         self,
@@ -172,13 +184,11 @@ class TelemetryIntake:
     def admit(self, pack: Pack, now_ms: int, identity: str | None) -> Pack | Outcome:
         """The part of `examine` after decoding, which wants what only one process has: nodes, rates and clocks."""
         verdict = self._access.verdict(pack.node, identity)
-        if verdict == "allowed" and self._open and self._gate.passes(pack, now_ms):
+        if verdict == "allowed" and self._taking and self._gate.passes(pack, now_ms):
             return pack
         if verdict != "allowed":
             answer = Answer.FORBIDDEN if verdict == "identity" else Answer.UNAUTHORIZED
             return self._refuse(Outcome(answer, refusal_text(verdict, pack.node, identity)), verdict)
-        if not self._open:
-            return Outcome(Answer.SERVICE_UNAVAILABLE, "the gateway is stopping; try again", RETRY_AFTER_S)
         if (later := self._not_now(pack, now_ms)) is not None:
             return later
         self._gate.check_clock(pack, now_ms)
@@ -230,6 +240,10 @@ class TelemetryIntake:
 
     def _not_now(self, pack: Pack, now_ms: int) -> Outcome | None:
         """The answer to a node that has to wait; None for all others."""
+        if not self._open:
+            return Outcome(Answer.SERVICE_UNAVAILABLE, "the gateway is stopping; try again", RETRY_AFTER_S)
+        if not self._taking:
+            return self._clock_wrong("the gateway's clock is wrong; try again")
         admission = self._gate.admit(pack.node, now_ms)
         if admission != "admitted":
             self.counts.postponed[admission] += 1
@@ -241,7 +255,14 @@ class TelemetryIntake:
             return Outcome(
                 Answer.TOO_MANY_REQUESTS, f"at most {self._gate.limits.packs_per_s:g} packs/s per node", wait_s
             )
+        future_ms = pack.future_ms
+        if future_ms is not None and self.clock.holds(pack.node, future_ms, now_ms, votes=self._gate.votes(pack.node)):
+            return self._clock_wrong("the gateway's clock may be behind these times; try again")
         return None
+
+    def _clock_wrong(self, text: str) -> Outcome:
+        self.counts.postponed["clock"] += 1
+        return Outcome(Answer.SERVICE_UNAVAILABLE, text, CLOCK_WAIT_S)
 
     def _refuse(self, outcome: Outcome, reason: str) -> Outcome:
         self.counts.refused[reason] += 1

@@ -25,7 +25,8 @@ class Packer:
 
     def pack_up(self, pack: Pack) -> Packed:
         """The pack as a tuple."""
-        identity = pack.node, pack.boot, pack.seq, dict(pack.rejected) if pack.rejected else None
+        rejected = (dict(pack.rejected), pack.future_ms) if pack.rejected else None
+        identity = pack.node, pack.boot, pack.seq, rejected
         columns = pack.columns
         if columns is not None:
             form, numbers, of_counters, newest_ms = columns
@@ -47,10 +48,13 @@ class Unpacker:
     def unpack(self, packed: Packed) -> Pack:
         """The inverse of `Packer.pack_up`; packs come in the order in which they were packed."""
         node, boot, seq, rejected, number, *rest = packed
-        counts = Counter(rejected) if rejected else _NONE_REJECTED
+        counts = Counter(rejected[0]) if rejected else _NONE_REJECTED
         if number is None:
             readings, counted = rest
-            return Pack(node, boot, seq, list(map(Reading._make, readings)), counts, counted)
+            pack = Pack(node, boot, seq, list(map(Reading._make, readings)), counts, counted)
+            if rejected and rejected[1] is not None:
+                pack.future_ms = rejected[1]
+            return pack
         first, numbers, of_counters, newest_ms = rest
         if first is not None:
             self._forms.append(Form(*first))
