@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 from andon_gateway.cloud.events import StreamTakers
-from andon_gateway.cloud.order_reports import OrderReports
+from andon_gateway.cloud.metrics import ReportsCollector
+from andon_gateway.cloud.order_reports import order_reports
 from andon_gateway.cloud.reports import CloudReports
 from andon_gateway.cloud.stream import CloudChannel, StreamTimeouts
 from andon_gateway.coap.fast_path import FastCounts
@@ -38,7 +39,7 @@ from andon_gateway.operations.kernel_clock import synchronised
 from andon_gateway.operations.metrics import GatewayCollector, build_registry
 from andon_gateway.orders.requests import NodeRequests
 from andon_gateway.orders.runner import OrderRunner
-from andon_gateway.orders.store import OrderStore
+from andon_gateway.orders.store import OrderReport, OrderStore
 from andon_gateway.rules.actions import RelayActions
 from andon_gateway.rules.engine import EdgeRules
 from andon_gateway.rules.metrics import RulesCollector
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.registry import Collector
 
+    from andon_gateway.cloud.delivery import ReportDelivery
     from andon_gateway.commands.queue import RelayCommand
     from andon_gateway.configurations.orders import Configuration
     from andon_gateway.settings import Settings
@@ -156,7 +158,7 @@ def _wire(
     channel = CloudChannel(client, settings.gateway.id, timeouts, commands)
     reports = CloudReports(client, settings.gateway.id, channel)
     coap.secure(keys, access)
-    runner = CommandRunner(commands, nodes, coap, now_ms, channel.wake_reports)
+    runner = CommandRunner(commands, nodes, coap, now_ms, channel.reports.wake)
     orders = _orders(settings, database, client, nodes, coap)
     takers = StreamTakers(assets, uplink.wake, keys, pull, runner, orders.updates, orders.configurations)
     loop = asyncio.get_running_loop()
@@ -186,7 +188,7 @@ def _wire(
         DatagramCollector(fast_counts),
         ClockCollector(intake.clock),
     ]
-    registry = build_registry(collector, *more)
+    registry = build_registry(collector, ReportsCollector([channel.reports, *orders.deliveries]), *more)
     http = HttpServer(build_http(registry, health, lambda: _dropped(spool)), listener)
     return Gateway(
         settings, database, intake, nodes, keys, access, uplink, writer, channel, runner, takers, orders.firmware, reports,
@@ -215,7 +217,7 @@ class _Orders:
     updates: OrderRunner[FirmwareUpdate]
     firmware: FirmwareProcedure
     configurations: OrderRunner[Configuration]
-    deliveries: list[OrderReports]
+    deliveries: list[ReportDelivery[OrderReport]]
 
 
 def _orders(
@@ -224,8 +226,8 @@ def _orders(
     gateway, requests = settings.gateway.id, NodeRequests(nodes, coap)
     base = f"/api/v1/gateways/{gateway}"
     update_store, configuration_store = OrderStore(database, FIRMWARE_UPDATES), ConfigurationStore(database)
-    updates_told = OrderReports(client, f"{base}/updates", update_store)
-    configurations_told = OrderReports(client, f"{base}/configurations", configuration_store)
+    updates_told = order_reports(client, "update", f"{base}/updates", update_store)
+    configurations_told = order_reports(client, "configuration", f"{base}/configurations", configuration_store)
     bundles = BundleFolder(settings.gateway.state_dir / "fw", client, gateway)
     firmware = FirmwareProcedure(update_store, bundles, requests)
     documents = ConfigurationProcedure(configuration_store, client, gateway, requests)

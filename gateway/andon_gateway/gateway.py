@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from andon_gateway.cloud.delivery import ReportDelivery
     from andon_gateway.cloud.events import StreamTakers
-    from andon_gateway.cloud.order_reports import OrderReports
     from andon_gateway.cloud.reports import CloudReports
     from andon_gateway.cloud.stream import CloudChannel
     from andon_gateway.coap.fast_path import FastCounts
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from andon_gateway.nodes.gate import NodeGate
     from andon_gateway.nodes.table import NodeTable
     from andon_gateway.operations.http_api import HttpServer
+    from andon_gateway.orders.store import OrderReport
     from andon_gateway.rules.engine import EdgeRules
     from andon_gateway.rules.pull import RulesPull
     from andon_gateway.security.access import AccessPolicy
@@ -69,7 +70,7 @@ class Gateway:
     takers: StreamTakers
     firmware: FirmwareProcedure
     reports: CloudReports
-    deliveries: list[OrderReports]
+    deliveries: list[ReportDelivery[OrderReport]]
     assets: AssetTable
     spool: Spool
     gate: NodeGate
@@ -97,7 +98,7 @@ class Gateway:
         await self.takers.updates.resume()
         tasks = [
             asyncio.create_task(self.channel.follow(self.takers.by_event()), name="command stream"),
-            asyncio.create_task(self.channel.deliver_reports(), name="command reports"),
+            asyncio.create_task(self.channel.reports.deliver(), name="command reports"),
             asyncio.create_task(self.channel.report_quarantine(self._quarantine), name="quarantine reports"),
             *(asyncio.create_task(reports.deliver(), name="order reports") for reports in self.deliveries),
             asyncio.create_task(self.reports.tell_progress(self.firmware), name="update progress"),

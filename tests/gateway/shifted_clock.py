@@ -18,7 +18,7 @@ NOT_SYNCHRONISED = 5  # adjtimex(2), TIME_ERROR
 SYNCHRONISED = 0
 
 
-def build(folder: Path) -> Path:
+def compiled(folder: Path) -> Path:
     """Compile the library; skip the test where there is no compiler."""
     compiler = shutil.which("cc") if sys.platform == "linux" else None
     require_part("cc", found=compiler is not None, how="make deps-test")

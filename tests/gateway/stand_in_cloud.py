@@ -9,6 +9,7 @@ import json
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ class StandInCloud:
         quarantine: Reports about unknown nodes.
         reports: Reports in the order of arrival, (command, body).
         report_status: Answers to reports before 204, first to last.
+        report_rule: Answers a report about this order with a status, or None to take it; `attempts` counts all by order.
         declared: Commands that rules issued at the gateway, as it told them.
         pulls: Number of requests for the rules.
         rules_status: What the gateway told about its rules, each time.
@@ -73,6 +75,8 @@ class StandInCloud:
         self.reports: list[tuple[str, dict[str, Any]]] = []
         self.quarantine: list[dict[str, Any]] = []
         self.report_status: list[int] = []
+        self.report_rule: Callable[[str], int | None] = lambda _order: None
+        self.attempts: Counter[str] = Counter()
         self.declared: dict[str, dict[str, Any]] = {}
         self.pulls = 0
         self.rules_status: list[dict[str, Any]] = []
@@ -250,9 +254,14 @@ class StandInCloud:
 
     async def _report(self, request: Request) -> Response:
         body = await request.json()
+        order = request.path_params["id"]
+        self.attempts[order] += 1
         if self.report_status:
             return Response(status_code=self.report_status.pop(0))
-        self.reports.append((request.path_params["id"], body))
+        status = self.report_rule(order)
+        if status is not None:
+            return Response(status_code=status)
+        self.reports.append((order, body))
         return Response(status_code=204)
 
     async def _declare(self, request: Request) -> Response:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from gateway.gateway_process import GatewayProcess
 from gateway.packs import pack, temperature
-from gateway.shifted_clock import DAY_MS, HOUR_MS, SYNCHRONISED, ShiftedClock, build
+from gateway.shifted_clock import DAY_MS, HOUR_MS, SYNCHRONISED, ShiftedClock, compiled
 from gateway.stand_in_cloud import StandInCloud, wait_until
 from gateway.udp_node import UdpNode
 from hypothesis import given, settings
@@ -190,7 +190,7 @@ def test_before_2025_nobody_is_believed(*, believed: bool) -> None:
 # --- the running gateway --------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("clock"))
+    return compiled(tmp_path_factory.mktemp("clock"))
 
 
 Start = Callable[..., GatewayProcess]

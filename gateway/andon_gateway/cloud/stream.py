@@ -12,7 +12,7 @@ from httpx_sse import ServerSentEvent, SSEError, aconnect_sse
 from pydantic import ValidationError
 
 from andon_gateway.backoff import Backoff
-from andon_gateway.cloud.order_reports import taken_or_refused
+from andon_gateway.cloud.delivery import ReportDelivery
 from andon_gateway.errors import StorageUnavailable
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST_S: Final = 0.2
 RETRY_MOST_S: Final = 10.0
-REPORTS_AT_ONCE: Final = 100
 QUARANTINE_CHECK_S: Final = 2.0
 QUARANTINE_EVERY_S: Final = 60.0
 QUARANTINE_RETRY_S: Final = 15.0
@@ -59,7 +58,10 @@ class Quarantine:
 
 
 class CloudChannel:
-    """Keeps the stream open and delivers reports until they are taken.
+    """Keeps the stream open.
+
+    Attributes:
+        reports: About commands; to be delivered by a task of its own.
 
     Args:
         client: HTTP client with base address and token.
@@ -78,14 +80,9 @@ class CloudChannel:
         self._client = client
         self._base = f"/api/v1/gateways/{gateway}"
         self._timeout = httpx.Timeout(timeouts.call_s, read=timeouts.silence_s)
-        self._store = store
-        self._reports = asyncio.Event()
+        self.reports: ReportDelivery[Report] = ReportDelivery("command", store, self._post)
         self.connected = False
         self.connects = 0
-
-    def wake_reports(self) -> None:
-        """There is a new report."""
-        self._reports.set()
 
     async def follow(self, takers: Mapping[str, Taker]) -> None:
         """Read the stream for ever, connecting again with growing pauses."""
@@ -123,25 +120,6 @@ class CloudChannel:
             key = ".".join(str(part) for part in first["loc"])
             log.error("stream event %r (id %r) ignored: %s: %s", event.event, event.id, key, first["msg"])  # noqa: TRY400 -- the other side's input, a traceback says nothing
 
-    async def deliver_reports(self) -> None:
-        """Post reports for ever, oldest first, each until the cloud has taken it."""
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
-        while True:
-            self._reports.clear()
-            try:
-                reports = await asyncio.wrap_future(self._store.pending_reports(REPORTS_AT_ONCE))
-                for report in reports:
-                    await self._post(report)
-                    await asyncio.wrap_future(self._store.delivered(report))
-                    backoff.reset()
-            except (httpx.HTTPError, StorageUnavailable) as error:
-                pause_s = backoff.next_s()
-                log.warning("cannot report on commands: retry_in_s=%.1f (%s: %s)", pause_s, type(error).__name__, error)
-                await asyncio.sleep(pause_s)
-                continue
-            if not reports:
-                await self._reports.wait()
-
     async def report_quarantine(self, unknown: Callable[[], Quarantine]) -> None:
         """Tell the cloud for ever which unknown nodes wait here: when their set changes, after a reconnect, and now and then."""
         told: tuple[list[str], int] | None = None
@@ -163,13 +141,11 @@ class CloudChannel:
                 log.warning("cannot tell the cloud about unknown nodes (%s: %s)", type(error).__name__, error)
                 await asyncio.sleep(QUARANTINE_RETRY_S)
 
-    async def _post(self, report: Report) -> None:
+    async def _post(self, report: Report) -> httpx.Response:
         if report.declared is not None:
-            response = await self._declare(report, *report.declared)
-        else:
-            body = {"state": report.state, "at_ms": report.at_ms, "contact": report.contact, "detail": report.detail}
-            response = await self._client.post(f"{self._base}/commands/{report.command}/events", json=body)
-        taken_or_refused(response, f"{report.state} of command {report.command}")
+            return await self._declare(report, *report.declared)
+        body = {"state": report.state, "at_ms": report.at_ms, "contact": report.contact, "detail": report.detail}
+        return await self._client.post(f"{self._base}/commands/{report.command}/events", json=body)
 
     async def _declare(self, report: Report, command: RelayCommand, origin: Origin) -> httpx.Response:
         """Tell the cloud of a command that a rule issued here, for its audit log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -11,6 +12,7 @@ from andon_gateway.vocabulary import is_node_id
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Collection
     from concurrent.futures import Future
 
     from andon_gateway.spool.database import GroupCommit
@@ -74,6 +76,11 @@ class Report:
     detail: str
     declared: tuple[RelayCommand, Origin] | None = None
 
+    @property
+    def order(self) -> str:
+        """The command: its reports are sent in their order."""
+        return self.command
+
 
 class CommandStore:
     """The commands' durable side. Every method returns a future that is settled after the commit."""
@@ -122,16 +129,18 @@ class CommandStore:
 
         return self._database.run(change)
 
-    def pending_reports(self, most: int) -> Future[list[Report]]:
-        """Reports that the cloud has not taken yet, oldest first."""
+    def pending_reports(self, most: int, without: Collection[str] = ()) -> Future[list[Report]]:
+        """Reports that the cloud has not taken yet, oldest first, but for those of some commands."""
+        passed_over = json.dumps([*without])
 
         def change(connection: sqlite3.Connection) -> list[Report]:
             query = (
                 "SELECT r.id, r.pending, r.command, r.state, r.at_ms, r.contact, r.detail,"
                 " c.node, c.relay, c.state, c.lease_s, c.expires_ms, c.rule, c.reason"
-                " FROM command_report r LEFT JOIN command c ON c.id = r.command WHERE r.pending ORDER BY r.id LIMIT ?"
+                " FROM command_report r LEFT JOIN command c ON c.id = r.command WHERE r.pending"
+                " AND r.command NOT IN (SELECT value FROM json_each(?)) ORDER BY r.id LIMIT ?"
             )
-            return [_report(row) for row in connection.execute(query, (most,))]
+            return [_report(row) for row in connection.execute(query, (passed_over, most))]
 
         return self._database.run(change)
 

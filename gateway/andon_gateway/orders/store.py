@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
@@ -9,7 +10,7 @@ from andon_gateway.vocabulary import is_node_id
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from concurrent.futures import Future
 
     from andon_gateway.spool.database import GroupCommit
@@ -153,14 +154,16 @@ class OrderStore(Generic[O]):
 
         return self.database.run(change)
 
-    def pending_reports(self, most: int) -> Future[list[OrderReport]]:
-        """Reports that the cloud has not taken yet, oldest first."""
+    def pending_reports(self, most: int, without: Collection[str] = ()) -> Future[list[OrderReport]]:
+        """Reports that the cloud has not taken yet, oldest first, but for those of some orders."""
+        passed_over = json.dumps([*without])
 
         def change(connection: sqlite3.Connection) -> list[OrderReport]:
             query = (
-                f"SELECT id, job, state, at_ms, detail FROM {self.table.name}_report WHERE pending ORDER BY id LIMIT ?"  # noqa: S608 -- constant text
+                f"SELECT id, job, state, at_ms, detail FROM {self.table.name}_report WHERE pending"  # noqa: S608 -- constant text
+                " AND job NOT IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ?"
             )
-            return [OrderReport(*row) for row in connection.execute(query, (most,))]
+            return [OrderReport(*row) for row in connection.execute(query, (passed_over, most))]
 
         return self.database.run(change)
 
