@@ -108,6 +108,22 @@ def test_the_number_of_ids_is_bounded_and_known_nodes_always_get_in(make: Make) 
     assert len(gate.records) == 5
 
 
+def test_strangers_have_no_say_about_the_gateways_clock_once_the_cloud_has_named_its_nodes(make: Make) -> None:
+    def heard(gate: NodeGate) -> None:
+        for node in ("k1", "k2", "x", "y"):
+            gate.admit(node, NOW)
+            gate.took([Pack(node, 1, 0)], [Address("::1", 1)], [node != "k2"], NOW)
+
+    nobody = make(GateLimits()).gate
+    heard(nobody)
+    assert all(nobody.votes(node) for node in ("k1", "x"))
+    assert (nobody.others_in_time((), 99), nobody.others_in_time({"x"}, 99), nobody.others_in_time((), 2)) == (3, 2, 2)
+    known = make(GateLimits(), ("k1", "k2")).gate
+    heard(known)
+    assert [known.votes(node) for node in ("k1", "k2", "x")] == [True, True, False]
+    assert known.others_in_time((), 99) == 1, "a duplicate may be older than the start"
+
+
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
     built = Gate(tmp_path_factory.mktemp("quiet"), GateLimits(), ("a",))

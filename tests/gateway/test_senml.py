@@ -38,6 +38,16 @@ def decode(*records: object, head: dict[int, Any] | None = None, now: int = NOW)
     return decode_pack(cbor2.dumps([first, {0: "seq", 2: 0}, *records]), SENML_CBOR, now)
 
 
+def test_how_far_ahead_the_newest_dropped_record_was_is_kept() -> None:
+    days = [
+        {0: "temperature/0", 2: 20.0, 6: NOW // 1000 + day * 86_400 + second}
+        for day, second in ((1, 0), (3, 0), (2, 0), (-3, 0))
+    ]
+    pack = decode(*days)
+    assert (pack.future_ms, pack.rejected["time"], len(pack.readings)) == (NOW // 1000 * 1000 + 3 * 86_400_000, 2, 2)
+    assert decode(days[0]).future_ms is None
+
+
 def test_json_gives_the_same_as_cbor() -> None:
     text = (
         '[{"bn":"press-7/","bt":1764000000.25,"n":"boot","v":12},{"n":"seq","v":3},'

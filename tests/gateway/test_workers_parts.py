@@ -213,6 +213,9 @@ PACKS = st.builds(
 @settings(max_examples=50, deadline=None)
 @given(st.lists(PACKS, max_size=3), st.data())
 def test_packs_cross_whole_whatever_the_stream_cuts(packs: list[Pack], data: st.DataObject) -> None:
+    for each in packs:
+        if bool(each.rejected) and data.draw(st.booleans()):
+            each.future_ms = data.draw(st.integers(0, 2**50))
     written = bytearray()
     arrived: list[Any] = []
 
@@ -236,6 +239,7 @@ def test_packs_cross_whole_whatever_the_stream_cuts(packs: list[Pack], data: st.
     crossed = [unpacker.unpack(packed) for _, packed in arrived]
     assert crossed == packs
     assert [each.counted for each in crossed] == [each.counted for each in packs]
+    assert [each.future_ms for each in crossed] == [each.future_ms for each in packs]
     assert all(type(reading) is Reading for each in crossed for reading in each.readings)
 
 
