@@ -123,7 +123,7 @@ def live(cloud: Cloud, arrivals: list[tuple[float, Note]], until_s: float) -> Re
 ORDERS = [f"o-{number}" for number in range(8)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     counts=st.lists(st.integers(1, 4), min_size=8, max_size=8),
     times=st.lists(st.floats(0, HOUR_S), min_size=32, max_size=32),
@@ -154,7 +154,7 @@ def test_every_report_arrives_in_its_order_s_order_and_only_bad_ones_wait(
             assert at_s - possible_s <= (len(bad) + 2) * RETRY_MOST_S, (note, at_s, possible_s)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(orders=st.integers(1, 300), status=st.sampled_from([0, 500, 502, 503]))
 def test_a_cloud_that_is_away_gets_one_try_at_a_time_however_much_waits(orders: int, status: int) -> None:
     cloud = Cloud((0.0, HOUR_S, status), {})
