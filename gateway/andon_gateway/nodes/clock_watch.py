@@ -7,6 +7,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from andon_gateway.nodes.own_clock import SINCE_MS
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
@@ -91,7 +93,7 @@ class ClockWatch:
                 else "this gateway's clock is probably behind: since the start more nodes say much later times than not (%s);"
                 " their packs are answered 5.03 until somebody sets the clock (if it is right, set gateway.trust_clock = true)"
             )
-            log.warning(text, _date(max(clock.noted_ms, 0)) if clock.behind else f"{clock.claims} do")
+            log.warning(text, _date(max(clock.noted_ms, SINCE_MS)) if clock.behind else f"{clock.claims} do")
 
     def _note(self, noted_ms: int) -> None:
         def change(connection: sqlite3.Connection) -> None:
