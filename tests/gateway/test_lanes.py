@@ -94,8 +94,9 @@ def test_a_replaced_point_ends_with_its_last_value(seed: int) -> None:
     disk = sqlite3.connect(":memory:")
     disk.execute(
         "CREATE TABLE spool (id INTEGER PRIMARY KEY AUTOINCREMENT, node TEXT, boot INT, arrival_ms INT,"
-        " readings TEXT, replaces INT, numbers BLOB)"
+        " readings TEXT, replaces INT, numbers BLOB, form INT)"
     )
+    disk.execute("CREATE TABLE form (id INTEGER PRIMARY KEY, text TEXT)")
     lanes = Lanes(BatchLimits(packs=4, points=1000, live_ms=50))
     points: dict[int, int] = {}
     expected: dict[int, int] = {}
@@ -123,7 +124,7 @@ def test_a_replaced_point_ends_with_its_last_value(seed: int) -> None:
             again = bool(expected) and dice.random() < 0.3
             time_of[row] = dice.choice(sorted(expected)) if again else row
             expected[time_of[row]] = row
-            disk.execute("INSERT INTO spool VALUES (?, 'a', 1, ?, '[]', ?, NULL)", (row, now_ms, again))
+            disk.execute("INSERT INTO spool VALUES (?, 'a', 1, ?, '[]', ?, NULL, NULL)", (row, now_ms, again))
         write(dice.randrange(3))
         if dice.random() < 0.05:
             lanes.restart()

@@ -191,6 +191,7 @@ def test_a_proxy_that_refuses_makes_no_dead_letters(
         "UPDATE spool SET readings = '7', numbers = NULL",
         "UPDATE spool SET numbers = x'00'",
         """UPDATE spool SET readings = '["dz","temperature/0"]', numbers = x'00'""",
+        "UPDATE spool SET readings = '', numbers = zeroblob(16), form = 99",
     ],
 )
 def test_a_damaged_row_becomes_a_dead_letter_and_holds_nobody_up(

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION: Final = 8
+SCHEMA_VERSION: Final = 9
 BASE_VERSION: Final = 1  # of schema.sql; a new file gets the upgrades as well, so each table is written down once
 PRIVATE: Final = 0o600
-_ROWS_AT_ONCE: Final = (128, 64, 32, 16, 8, 4, 2, 1)  # few sizes, so that the statements stay prepared
+_ROWS_AT_ONCE: Final = (64, 32, 16, 8, 4, 2, 1)
+"""Few sizes, so that the statements stay prepared. A statement for more rows has its values all over a processor's cache."""
 COMMIT_BUCKETS_S: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 _NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO))
 _TRANSIENT: Final = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))
@@ -74,7 +75,9 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def write_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[Sequence[object]]) -> None:
+def write_rows(
+    connection: sqlite3.Connection, statement: str, rows: Sequence[Sequence[object]], constants: str = ""
+) -> None:
     """Write many rows with few statements.
 
     Each step of SQLite gives up Python's lock and has to wait for it again, which under load costs more than the row.
@@ -83,18 +86,19 @@ def write_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[Se
         connection: Inside a transaction.
         statement: `INSERT ... VALUES`, without the values.
         rows: All of the same length.
+        constants: SQL of further values that are the same in all rows: `, 0`.
     """
     at = 0
     for count in _ROWS_AT_ONCE:
         while count <= len(rows) - at:
             values = list(chain.from_iterable(rows[at : at + count]))
-            connection.execute(_for_rows(statement, len(rows[at]), count), values)
+            connection.execute(_for_rows(statement, len(rows[at]), count, constants), values)
             at += count
 
 
 @cache
-def _for_rows(statement: str, columns: int, count: int) -> str:
-    one = f"({', '.join('?' * columns)})"
+def _for_rows(statement: str, columns: int, count: int, constants: str) -> str:
+    one = f"({', '.join('?' * columns)}{constants})"
     return f"{statement} {', '.join([one] * count)}"
 
 

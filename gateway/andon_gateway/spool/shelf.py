@@ -12,13 +12,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from andon_gateway.spool.database import write_rows
-from andon_gateway.spool.packed import layout_text
+from andon_gateway.spool.forms import MOST_REFUSED, Forms
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from andon_gateway.senml.pack import Form, Pack
+    from andon_gateway.senml.pack import Pack
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ ROW_BYTES: Final = 64
 """Counted for each pack beside its readings: SQLite's row, its node and its numbers."""
 _AT_ONCE: Final = 256
 _LOG_EVERY_S: Final = 60.0
-_MOST_LAYOUTS: Final = 4096
+MOST_SCANNED_BYTES: Final = 32 << 20
+"""Of spool and quarantine, up to which all rows are read for forms that are not needed; the writer waits meanwhile (52 ms, 2026-11-26)."""
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make a new encoder for each pack
 
 
@@ -37,10 +38,20 @@ def _format(count: int) -> str:
 
 
 _SIZE: Final = f"length(CAST(readings AS BLOB)) + coalesce(length(numbers), 0) + {ROW_BYTES}"
-_LENGTH: Final = (
-    "iif(json_valid(readings), json_array_length(readings) - (numbers IS NOT NULL), 0)"  # see packed.py; 0: damaged
+_LENGTH: Final = (  # of a row of the spool, see packed.py; 0: damaged
+    "iif(form IS NULL, iif(json_valid(readings), json_array_length(readings) - (numbers IS NOT NULL), 0), "
+    "coalesce((SELECT json_array_length(text) - 1 FROM form WHERE form.id = spool.form AND json_valid(text)), 0))"
 )
-_COLUMNS: Final = "node, boot, arrival_ms, readings, replaces, numbers"
+_COLUMNS: Final = "node, boot, arrival_ms, readings, replaces, numbers, form"
+_PACKED: Final = "node, boot, arrival_ms, numbers, form, readings, replaces"
+_PACKED_VALUES: Final = 5
+_PACKED_REST: Final = ", '', 0"
+"""As nearly all rows have it: two values less to hand over."""
+
+
+def _all_values(row: tuple[object, ...]) -> tuple[object, ...]:
+    """A row for `_COLUMNS`, of one for these or for `_PACKED`."""
+    return row if len(row) > _PACKED_VALUES else (*row[:3], "", 0, *row[3:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,7 @@ class Shelf:
         self._logged_s = -_LOG_EVERY_S
         self._pending: dict[str, list[tuple[object, ...]]] = {"spool": [], "quarantine": []}
         self._pending_bytes = 0
-        self._layouts: dict[Form, str] = {}
+        self._forms = Forms()
         self.counts: dict[str, int] = {}
         self.claimed: frozenset[int] = frozenset()
 
@@ -98,26 +109,25 @@ class Shelf:
     ) -> None:
         """Put down the readings of one pack; `plain`: all values are numbers."""
         text = _format(len(rows)) % tuple(chain.from_iterable(rows)) if plain else _encode(rows)
-        self._put(connection, node, (node, boot, arrival_ms, text, int(replaces), None), len(text))
+        self._put(connection, node, (node, boot, arrival_ms, text, int(replaces), None, None), len(text))
 
     def add_columns(self, connection: sqlite3.Connection, pack: Pack, arrival_ms: int, numbers: bytearray) -> None:
         """Put down a pack that has columns, is all numbers and replaces no point; its numbers are given, totals among them."""
         assert pack.columns is not None  # noqa: S101 -- the caller has looked
         form = pack.columns.form
-        text = self._layouts.get(form)
-        if text is None:
-            if len(self._layouts) >= _MOST_LAYOUTS:
-                self._layouts.clear()
-            text = self._layouts[form] = layout_text(form)
+        named = self._forms.known.get(form) or self._forms.add(connection, form)
         # sqlite3 writes an int, a str and a bytearray as they are; for a bool or bytes it first looks for an adapter, which takes as long
         # as the rest of the row.
         node = pack.node
-        row = (node, pack.boot, arrival_ms, text, 0, numbers)
-        if self._known is not None and node in self._known:  # as nearly always: `_put`, without its questions
-            self._pending_bytes += len(text) + len(numbers) + ROW_BYTES
-            self._pending["spool"].append(row)
+        if isinstance(named, str):
+            self._forms.refused += 1
+            row = (node, pack.boot, arrival_ms, named, 0, numbers, None)
+            self._put(connection, node, row, len(named) + len(numbers))
+        elif self._known is not None and node in self._known:  # as nearly always: `_put`, without its questions
+            self._pending_bytes += len(numbers) + ROW_BYTES
+            self._pending["spool"].append((node, pack.boot, arrival_ms, numbers, named))
         else:
-            self._put(connection, node, row, len(text) + len(numbers))
+            self._put(connection, node, (node, pack.boot, arrival_ms, numbers, named), len(numbers))
 
     def _put(self, connection: sqlite3.Connection, node: str, row: tuple[object, ...], length: int) -> None:
         size = length + ROW_BYTES  # ASCII: json escapes the rest
@@ -135,9 +145,11 @@ class Shelf:
         self._note(connection, "spool_bytes", self._pending_bytes)
         self._pending_bytes = 0
         for table, rows in self._pending.items():
-            if rows:
-                write_rows(connection, f"INSERT INTO {table} ({_COLUMNS}) VALUES", rows)
-                rows.clear()
+            if set(map(len, rows)) == {_PACKED_VALUES}:
+                write_rows(connection, f"INSERT INTO {table} ({_PACKED}) VALUES", rows, _PACKED_REST)
+            elif rows:
+                write_rows(connection, f"INSERT INTO {table} ({_COLUMNS}) VALUES", list(map(_all_values, rows)))
+            rows.clear()
 
     def remove(self, connection: sqlite3.Connection, ids: Sequence[int]) -> None:
         """Take rows away that the cloud has."""
@@ -181,7 +193,7 @@ class Shelf:
             )
 
     def _shrink_quarantine(self, connection: sqlite3.Connection) -> None:
-        while sum(stock.size for stock in self._quarantine.values()) > self._limits.quarantine_bytes:
+        while self._quarantine_bytes() > self._limits.quarantine_bytes:
             node = max(self._quarantine, key=lambda name: self._quarantine[name].size)
             stock = self._quarantine[node]
             oldest = "SELECT id FROM quarantine WHERE node = ? ORDER BY id LIMIT 16"
@@ -230,14 +242,15 @@ class Shelf:
             rows = [(name, self._tally[name]) for name in self._changed]
             connection.executemany("INSERT OR REPLACE INTO tally VALUES (?, ?)", rows)
             self._changed.clear()
-        self._load(connection)
+        spooled = self._load(connection)["spool_bytes"]
+        if self._forms.refused >= MOST_REFUSED and spooled + self._quarantine_bytes() <= MOST_SCANNED_BYTES:
+            self._forms.tidy(connection)
 
     def committed(self) -> None:
         """Publish the counts."""
-        stocks = list(self._quarantine.values())
         self.counts.update(self._tally or {})
-        self.counts["quarantine_packs"] = sum(stock.packs for stock in stocks)
-        self.counts["quarantine_bytes"] = sum(stock.size for stock in stocks)
+        self.counts["quarantine_packs"] = sum(stock.packs for stock in self._quarantine.values())
+        self.counts["quarantine_bytes"] = self._quarantine_bytes()
 
     def forget(self) -> None:
         """Drop what mirrors the database, after a failed commit."""
@@ -245,9 +258,13 @@ class Shelf:
         self._known = None
         self._changed.clear()
         self._quarantine.clear()
+        self._forms.forget()
         self._pending_bytes = 0
         for rows in self._pending.values():
             rows.clear()
+
+    def _quarantine_bytes(self) -> int:
+        return sum(stock.size for stock in self._quarantine.values())
 
     def _note(self, connection: sqlite3.Connection, name: str, amount: int) -> None:
         self._load(connection)

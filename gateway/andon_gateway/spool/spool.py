@@ -34,6 +34,8 @@ Row = tuple[str, int, object]
 _INTEGER: Final = struct.Struct("<q")
 NO_BOOT: Final = -1
 """Boot of a row that comes from aggregates, not from one pack."""
+_COLUMNS: Final = "spool.id, node, boot, arrival_ms, readings, numbers, form, form.text"
+_TABLES: Final = "spool LEFT JOIN form ON form.id = spool.form"
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,11 +302,12 @@ def read_after(
         originals: Only packs that replace no point of an earlier one.
     """
     only = " AND replaces = 0" if originals else ""
-    query = f"SELECT id, node, boot, arrival_ms, readings, numbers FROM spool WHERE id > ?{only} ORDER BY id LIMIT ?"  # noqa: S608 -- constants
+    # One statement, so that a row's form is of the same moment as the row.
+    query = f"SELECT {_COLUMNS} FROM {_TABLES} WHERE spool.id > ?{only} ORDER BY spool.id LIMIT ?"  # noqa: S608 -- constants
     packs: list[SpooledPack] = []
     points = 0
     for row in reader.execute(query, (cursor, most)):
-        pack = SpooledPack(row[0], row[1], row[2], row[3], _readings(row[4], row[5]))
+        pack = SpooledPack(row[0], row[1], row[2], row[3], _readings(row[4], row[5], row[6], row[7]))
         points += len(pack.readings)
         if packs and most_points is not None and points > most_points:
             break
@@ -312,12 +315,20 @@ def read_after(
     return packs
 
 
-def _readings(text: str, numbers: bytes | None) -> list[list[object]]:
+def _readings(text: str, numbers: bytes | None, form: int | None, form_text: str | None) -> list[list[object]]:
     try:
-        found = json.loads(text) if numbers is None else unpack(text, numbers)
+        found = _unpacked(text, numbers, form, form_text)
         if isinstance(found, list):
             return found
     except (ValueError, TypeError, struct.error):
         pass
     # Damaged on disk, which SQLite does not notice in a row's content.
-    return [[f"damaged: {text!r} {numbers!r}"]]
+    return [[f"damaged: {text!r} {numbers!r}" + (f" form {form} {form_text!r}" if form is not None else "")]]
+
+
+def _unpacked(text: str, numbers: bytes | None, form: int | None, form_text: str | None) -> object:
+    if form is not None:
+        if form_text is None or numbers is None:
+            raise ValueError("a form that is not there, or no numbers")
+        return unpack(form_text, numbers)
+    return json.loads(text) if numbers is None else unpack(text, numbers)
