@@ -87,7 +87,7 @@ def test_restarts_and_failures_leave_no_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[Any]
 ) -> None:
     monkeypatch.setattr(taken_module, "MOST_BEHIND", 5)
-    monkeypatch.setattr(taken_module, "LEAST_ROWS", 1)
+    monkeypatch.setattr(taken_module, "LEAST_NODES", 1)
     monkeypatch.setattr(taken_module, "MAX_BOOTS", 3)
     monkeypatch.setattr(database_module, "FAILURE_PAUSE_S", 0.0)
     stamp = time.monotonic_ns()
@@ -134,7 +134,7 @@ def test_the_tables_are_written_only_now_and_then(tmp_path: Path, monkeypatch: p
 
 def test_no_group_writes_the_tables_of_all_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taken_module, "MOST_BEHIND", 400)
-    monkeypatch.setattr(taken_module, "LEAST_ROWS", 1)
+    monkeypatch.setattr(taken_module, "LEAST_NODES", 1)
     written: list[int] = []
     write_rows = database_module.write_rows
 

@@ -1,4 +1,4 @@
-"""Which packs were taken: sequence numbers per (node, boot) as ranges. Pure."""
+"""Which packs were taken: sequence numbers of one boot as ranges. Pure."""
 
 from __future__ import annotations
 
@@ -16,46 +16,67 @@ class SeenRanges:
 
     A node sends in order, so this is usually one range; each hole is a pack that the node lost. Beyond `MAX_RANGES` the oldest
     hole is closed: its packs would be answered as duplicates, which bounds memory against a node that skips forever.
+
+    Attributes:
+        low: First number of the last range.
+        high: Its last number; below `low` as long as there is no range.
+        earlier: The ranges before it.
+        changed: Whether the database has yet to hear of it.
     """
 
-    ranges: list[tuple[int, int]] = field(default_factory=list)
+    low: int = 0
+    high: int = -1
+    earlier: list[tuple[int, int]] = field(default_factory=list)
+    changed: bool = False
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """All of them, first and last number of each."""
+        return [*self.earlier, (self.low, self.high)] if self.low <= self.high else []
 
     def __contains__(self, seq: int) -> bool:
-        index = bisect_right(self.ranges, (seq, seq)) - 1
-        hit = index >= 0 and seq <= self.ranges[index][1]
-        return hit or (index + 1 < len(self.ranges) and self.ranges[index + 1][0] == seq)
+        if seq >= self.low:
+            return seq <= self.high
+        index = bisect_right(self.earlier, seq, key=_first) - 1
+        return index >= 0 and seq <= self.earlier[index][1]
 
     def add(self, seq: int) -> bool:
         """Note a sequence number; False when it was there already."""
-        ranges = self.ranges
-        if ranges:
-            low, high = ranges[-1]
-            if seq == high + 1:  # in order, as nearly always
-                ranges[-1] = (low, seq)
-                return True
-        if seq in self:
+        if seq == self.high + 1:  # in order, as nearly always
+            self.high = seq
+        elif seq in self:
             return False
-        index = bisect_right(self.ranges, (seq, seq))
-        low = high = seq
-        if index < len(self.ranges) and self.ranges[index][0] == seq + 1:
-            high = self.ranges.pop(index)[1]
-        if index and self.ranges[index - 1][1] == seq - 1:
-            index -= 1
-            low = self.ranges.pop(index)[0]
-        self.ranges.insert(index, (low, high))
-        if len(self.ranges) > MAX_RANGES:
-            self.ranges[0:2] = [(self.ranges[0][0], self.ranges[1][1])]
+        else:
+            self._insert(seq)
+        self.changed = True
         return True
+
+    def _insert(self, seq: int) -> None:
+        ranges = self.ranges
+        index = bisect_right(ranges, seq, key=_first)
+        low = high = seq
+        if index < len(ranges) and ranges[index][0] == seq + 1:
+            high = ranges.pop(index)[1]
+        if index and ranges[index - 1][1] == seq - 1:
+            index -= 1
+            low = ranges.pop(index)[0]
+        ranges.insert(index, (low, high))
+        if len(ranges) > MAX_RANGES:
+            ranges[0:2] = [(ranges[0][0], ranges[1][1])]
+        self.low, self.high = ranges.pop()
+        self.earlier = ranges
 
     def to_text(self) -> str:
         """The ranges as `0-41 43-50`, for the database."""
-        if len(self.ranges) == 1:
-            low, high = self.ranges[0]
-            return f"{low}-{high}"
-        return " ".join(f"{low}-{high}" for low, high in self.ranges)
+        return " ".join([f"{low}-{high}" for low, high in self.ranges])
 
     @classmethod
     def from_text(cls, text: str) -> SeenRanges:
         """The inverse of `to_text`."""
         pairs = (item.split("-") for item in text.split())
-        return cls([(int(low), int(high)) for low, high in pairs])
+        ranges = [(int(low), int(high)) for low, high in pairs]
+        return cls(*ranges.pop(), ranges) if ranges else cls()
+
+
+def _first(numbers: tuple[int, int]) -> int:
+    return numbers[0]

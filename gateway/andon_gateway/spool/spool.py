@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from andon_gateway.errors import StorageUnavailable
-    from andon_gateway.senml.pack import Columns, Pack
+    from andon_gateway.senml.pack import Pack
     from andon_gateway.spool.database import Done, GroupCommit
+    from andon_gateway.spool.ledger import Ledger
     from andon_gateway.spool.taken import Count
 
 __all__ = ["DeadLetter", "Spool", "SpoolLimits", "SpooledPack", "read_after"]
@@ -31,7 +32,6 @@ T = TypeVar("T")
 _CUMULATIVE: Final = frozenset(name for name, quantity in QUANTITIES.items() if quantity.cumulative)
 Row = tuple[str, int, object]
 """Name, time in ms since the epoch, value."""
-_INTEGER: Final = struct.Struct("<q")
 NO_BOOT: Final = -1
 """Boot of a row that comes from aggregates, not from one pack."""
 _COLUMNS: Final = "spool.id, node, boot, arrival_ms, readings, numbers, form, form.text"
@@ -103,23 +103,24 @@ class Spool:
         self._database.submit(change, done, len(packs))
 
     def _append(self, connection: sqlite3.Connection, pack: Pack, arrival_ms: int) -> bool:
-        if not self._taken.is_new(connection, pack):
+        ledger = self._taken.take(connection, pack)
+        if ledger is None:
             return False
         self._latest_ms = arrival_ms
-        counts: list[Count] = []
         observed = None if self._observe is None else self._observe(connection, pack, arrival_ms)
+        plain = pack.counted is not None and not self._aggregates
         columns = pack.columns
-        if columns is not None and not observed and pack.counted is not None and not self._aggregates:
-            totalled = self._totalled(connection, pack, columns)
+        if plain and columns is not None and not observed:
+            totalled = self._taken.count(connection, ledger, pack, columns)
             if totalled is not None:
-                self._taken.note(pack, columns.counts)
                 self._shelf.add_columns(connection, pack, arrival_ms, totalled)
                 return True
-        if pack.counted is not None and not self._aggregates:
-            rows, replaces = self._numbers(connection, pack, pack.counted, counts)
+        counts: list[Count] = []
+        if plain and pack.counted is not None:
+            rows, replaces = self._numbers(connection, ledger, pack, pack.counted, counts)
             numbers = len(rows)
         else:
-            rows, replaces = self._any(connection, pack, arrival_ms, counts)
+            rows, replaces = self._any(connection, ledger, pack, arrival_ms, counts)
             numbers = 0
         self._taken.note(pack, counts)
         if observed:
@@ -131,7 +132,7 @@ class Spool:
         return True
 
     def _any(
-        self, connection: sqlite3.Connection, pack: Pack, arrival_ms: int, counts: list[Count]
+        self, connection: sqlite3.Connection, ledger: Ledger, pack: Pack, arrival_ms: int, counts: list[Count]
     ) -> tuple[list[Row], bool]:
         """The rows of a pack, and whether one replaces an earlier point; raw counts go to `counts`."""
         rows: list[Row] = []
@@ -140,7 +141,7 @@ class Spool:
         for reading in pack.readings:
             name, time_ms, value = reading
             if name in _CUMULATIVE and type(value) is int:
-                total = self._taken.total(connection, (pack.node, name))
+                total = self._taken.total(connection, ledger, name)
                 replaces = replaces or time_ms <= total.newest_ms
                 rows += [(name, *point) for point in total.take(pack.boot, value, time_ms)]
                 counts.append((name, value, time_ms))
@@ -152,30 +153,8 @@ class Spool:
                 rows.append(reading)
         return rows, replaces
 
-    def _totalled(self, connection: sqlite3.Connection, pack: Pack, columns: Columns) -> bytearray | None:
-        """A pack's numbers with totals in place of counts, if each count makes one new point; None: ask for its readings."""
-        form, numbers, counts, _ = columns
-        changed = bytearray(numbers)
-        if not counts:
-            return changed
-        if not form.distinct:
-            return None
-        total_of, node, boot = self._taken.total, pack.node, pack.boot
-        totals = []
-        for name, _, time_ms in counts:
-            total = total_of(connection, (node, name))
-            if time_ms <= total.newest_ms:
-                return None
-            totals.append(total)
-        try:
-            for total, (_, raw, time_ms), at in zip(totals, counts, form.count_at, strict=True):
-                _INTEGER.pack_into(changed, at, total.advance(boot, raw, time_ms))
-        except struct.error:  # a total beyond 64 bits; that its count was taken is no matter, it may be told twice
-            return None
-        return changed
-
     def _numbers(
-        self, connection: sqlite3.Connection, pack: Pack, counted: Sequence[int], counts: list[Count]
+        self, connection: sqlite3.Connection, ledger: Ledger, pack: Pack, counted: Sequence[int], counts: list[Count]
     ) -> tuple[list[Row], bool]:
         """The same of a pack without aggregated readings, of which those at the places `counted` are cumulative."""
         rows: list[Row] = [*pack.readings]
@@ -183,7 +162,7 @@ class Spool:
         for place in counted:
             name, time_ms, value = pack.readings[place]
             raw = int(value)
-            total = self._taken.total(connection, (pack.node, name))
+            total = self._taken.total(connection, ledger, name)
             replaces = replaces or time_ms <= total.newest_ms
             points = total.take(pack.boot, raw, time_ms)
             rows[place + more : place + more + 1] = [(name, *point) for point in points]

@@ -8,53 +8,59 @@ say; that they say it already of some makes no difference (`SeenRanges.add` and 
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
+import struct
 from math import ceil
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from andon_gateway.spool.cycles import CycleTotal
 from andon_gateway.spool.database import write_rows
 from andon_gateway.spool.identity import MAX_BOOTS, SeenRanges
+from andon_gateway.spool.ledger import Ledger
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from andon_gateway.senml.pack import Pack
+    from andon_gateway.senml.pack import Columns, Form, Pack
+    from andon_gateway.spool.ledger import Rows
 
-MOST_CACHED: Final = 20_000
+MOST_CACHED: Final = 40_000
+"""Boots and totals in memory: of 13,000 nodes with two counters each."""
+LEFT_CACHED: Final = 0.875
+"""Part of them that stays when there are too many; the room must last for more than one group."""
 MOST_BEHIND: Final = 4096
 """Packs after which the tables are written, within half as many more; a start applies no more than these again."""
-LEAST_ROWS: Final = 64
-"""Rows of the tables that any group writes while some are due."""
+LEAST_NODES: Final = 24
+"""Nodes whose rows of the tables any group writes while some are due."""
+_pack_integer: Final = struct.Struct("<q").pack_into
 Count = tuple[str, int, int]
 """Name, raw count, time in ms since the epoch."""
 
 
-def _text(packs: Iterable[tuple[str, int, int, list[Count]]]) -> str:
-    """The JSON of packs, in a third of an encoder's time; names and node ids need no escapes."""
-    return ",".join(
-        [
-            f'["{node}",{boot},{seq},[{",".join([f"""["{name}",{raw},{time_ms}]""" for name, raw, time_ms in counts])}]]'
-            for node, boot, seq, counts in packs
-        ]
-    )
+def _text(names: Iterable[str]) -> str:
+    """Format of a pack in its group's row: node, boot, seq, then count and time for each of these names.
+
+    This makes JSON in a third of an encoder's time; node ids and names need no escapes, in JSON or here.
+    """
+    return '["%s",%d,%d,[' + ",".join([f'["{name}",%d,%d]' for name in names]) + "]]"
 
 
 class Taken:
-    """Used in the writer thread, inside its transactions. The caches are dropped after a failed commit."""
+    """Used in the writer thread, inside its transactions. The caches are dropped after a failed commit.
+
+    A round of writing lasts from one moment at which all that has changed becomes due to the next.
+    """
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[tuple[str, int], SeenRanges] = OrderedDict()
-        self._floors: dict[str, int] = {}
-        self._totals: OrderedDict[tuple[str, str], CycleTotal] = OrderedDict()
-        self._dirty_seen: set[tuple[str, int]] = set()
-        self._dirty_totals: set[tuple[str, str]] = set()
-        self._due_seen: list[tuple[str, int]] = []
-        self._due_totals: list[tuple[str, str]] = []
+        self._ledgers: dict[str, Ledger] = {}
+        self._cached = 0
+        self._round = 0
+        self._changed: list[Ledger] = []
+        self._due: list[Ledger] = []
         self._due_until: int | None = None
-        self._rows_per_pack = 0.0
-        self._fresh: list[tuple[str, int, int, list[Count]]] = []
+        self._due_per_pack = 0.0
+        self._texts: list[str] = []
         self._behind = 0
         self._whole = False
         self._loaded = False
@@ -67,109 +73,127 @@ class Taken:
         for (packs,) in connection.execute("SELECT packs FROM taken ORDER BY id").fetchall():
             self._whole = True
             for node, boot, seq, counts in json.loads(packs):
-                seen = self._seen_of(connection, (node, boot)) or SeenRanges()
-                self._seen[node, boot] = seen
+                ledger = self._ledger(node)
+                seen = ledger.boots.get(boot) or self._read_boot(connection, ledger, boot) or SeenRanges()
+                self._keep_boot(ledger, boot, seen)
                 seen.add(seq)
-                self._dirty_seen.add((node, boot))
                 for name, raw, time_ms in counts:
-                    self.total(connection, (node, name)).take(boot, raw, time_ms)
+                    self.total(connection, ledger, name).take(boot, raw, time_ms)
+                self._note_change(ledger)
 
-    def is_new(self, connection: sqlite3.Connection, pack: Pack) -> bool:
-        """Note a pack's identity; False when it was taken before."""
-        key = (pack.node, pack.boot)
-        seen = self._seen.get(key)
-        if seen is None:
-            if pack.boot <= self._floor(connection, pack.node):
-                return False
-            seen = self._seen_of(connection, key)
-            if seen is None:
-                if not self._make_room(connection, pack):
-                    return False
-                self._whole = True  # the row of a boot is there from its first group on: only those are counted
-                seen = SeenRanges()
-            self._seen[key] = seen
-        if not seen.add(pack.seq):
-            return False
-        self._dirty_seen.add(key)
-        self._seen.move_to_end(key)
-        return True
+    def take(self, connection: sqlite3.Connection, pack: Pack) -> Ledger | None:
+        """Note a pack's identity; the ledger of its node, or None when it was taken before."""
+        ledger = self._ledgers.get(pack.node)
+        if ledger is None:
+            ledger = self._ledger(pack.node)
+        if pack.boot != ledger.boot and not self._turn_to_boot(connection, ledger, pack.boot):
+            return None
+        if not ledger.seen.add(pack.seq):
+            return None
+        if ledger.round != self._round:
+            self._note_change(ledger)
+        return ledger
 
-    def note(self, pack: Pack, counts: list[Count]) -> None:
-        """Remember a new pack for this group's row, with the counts that went into the totals, in their order."""
-        self._fresh.append((pack.node, pack.boot, pack.seq, counts))
+    def count(self, connection: sqlite3.Connection, ledger: Ledger, pack: Pack, columns: Columns) -> bytearray | None:
+        """Remember a new pack of numbers for this group's row.
 
-    def total(self, connection: sqlite3.Connection, key: tuple[str, str]) -> CycleTotal:
+        Returns:
+            Its numbers with totals in place of counts; None: ask for its readings, as not each count makes exactly one new point.
+        """
+        form, numbers, counts, _ = columns
+        if form is not ledger.form and not self._turn_to_form(connection, ledger, form):
+            return None
+        # By index: for two counters, zip with strict=True costs more than the loop.
+        counters, count_at = ledger.counters, form.count_at
+        for index, (_, _, time_ms) in enumerate(counts):
+            if time_ms <= counters[index].newest_ms:
+                return None
+        boot, totalled = pack.boot, bytearray(numbers)
+        fields: list[object] = [pack.node, boot, pack.seq]
+        try:
+            for index, (_, raw, time_ms) in enumerate(counts):
+                _pack_integer(totalled, count_at[index], counters[index].advance(boot, raw, time_ms))
+                fields.append(raw)
+                fields.append(time_ms)
+        except struct.error:  # a total beyond 64 bits; that its count was taken is no matter, it may be told twice
+            return None
+        # Here and not in `flush`: by the end of a large group the numbers have left the processor's caches.
+        self._texts.append(ledger.text % tuple(fields))
+        return totalled
+
+    def note(self, pack: Pack, counts: Sequence[Count]) -> None:
+        """Remember any other new pack, with the counts that went into the totals, in their order."""
+        fields: list[object] = [pack.node, pack.boot, pack.seq]
+        for _, raw, time_ms in counts:
+            fields += (raw, time_ms)
+        self._texts.append(_text([name for name, _, _ in counts]) % tuple(fields))
+
+    def total(self, connection: sqlite3.Connection, ledger: Ledger, name: str) -> CycleTotal:
         """The total of a node's channel, to be changed."""
-        total = self._totals.get(key)
+        total = ledger.totals.get(name)
         if total is None:
-            total = self._totals[key] = _load_total(connection, key)
-        self._totals.move_to_end(key)
-        self._dirty_totals.add(key)
+            total = ledger.totals[name] = _read_total(connection, ledger.node, name)
+            self._cached += 1
         return total
 
     def flush(self, connection: sqlite3.Connection) -> None:
         """Write this group's row and a part of the tables, or everything; last in the transaction."""
-        self._behind += len(self._fresh)
-        full = len(self._seen) > MOST_CACHED or len(self._totals) > MOST_CACHED
+        self._behind += len(self._texts)
+        full = self._cached > MOST_CACHED
         if self._whole or full:
             self._write_all(connection)
-        elif self._fresh:
-            packs = f"[{_text(self._fresh)}]"
+            if full:
+                self._make_room_in_memory()
+        elif self._texts:
+            packs = f"[{','.join(self._texts)}]"
             row = connection.execute("INSERT INTO taken (packs) VALUES (?)", (packs,)).lastrowid
             if self._due_until is None and self._behind >= MOST_BEHIND:
                 self._make_due(row)
             if self._due_until is not None:
-                self._write_due(connection, max(LEAST_ROWS, ceil(self._rows_per_pack * len(self._fresh))))
-        self._fresh.clear()
+                self._write_due(connection, max(LEAST_NODES, ceil(self._due_per_pack * len(self._texts))))
+        self._texts.clear()
 
     def _make_due(self, row: int | None) -> None:
         """From now on the tables are brought to at least what the rows up to this one say."""
         self._due_until = row
-        self._due_seen, self._due_totals = list(self._dirty_seen), list(self._dirty_totals)
-        self._dirty_seen.clear()
-        self._dirty_totals.clear()
-        self._rows_per_pack = (len(self._due_seen) + len(self._due_totals)) / (MOST_BEHIND // 2)
+        self._due = self._next_round()
+        self._due_per_pack = len(self._due) / (MOST_BEHIND // 2)
+
+    def _next_round(self) -> list[Ledger]:
+        """The ledgers that have changed in the round that ends with this."""
+        changed, self._changed = self._changed, []
+        self._round += 1
         self._behind = 0
+        return changed
 
     def _write_due(self, connection: sqlite3.Connection, most: int) -> None:
-        seen = self._due_seen[-most:]
-        del self._due_seen[-most:]
-        rest = most - len(seen)
-        totals = self._due_totals[-rest:] if rest else []
-        del self._due_totals[len(self._due_totals) - len(totals) :]
-        self._write(connection, seen, totals)
-        if not self._due_seen and not self._due_totals:
+        part = self._due[-most:]
+        del self._due[-most:]
+        _write(connection, part)
+        if not self._due:
             connection.execute("DELETE FROM taken WHERE id <= ?", (self._due_until,))
             self._due_until = None
 
     def _write_all(self, connection: sqlite3.Connection) -> None:
-        self._write(connection, self._dirty_seen.union(self._due_seen), self._dirty_totals.union(self._due_totals))
+        _write(connection, self._next_round() + self._due)
         connection.execute("DELETE FROM taken")
-        for keys in (self._dirty_seen, self._dirty_totals, self._due_seen, self._due_totals):
-            keys.clear()
+        self._due.clear()
         self._due_until = None
-        self._behind = 0
         self._whole = False
-        for mirror in (self._seen, self._totals):
-            while len(mirror) > MOST_CACHED:
-                mirror.popitem(last=False)
 
-    def _write(
-        self, connection: sqlite3.Connection, seen: Iterable[tuple[str, int]], totals: Iterable[tuple[str, str]]
-    ) -> None:
-        identities = [(*key, self._seen[key].to_text()) for key in seen]
-        write_rows(connection, "INSERT OR REPLACE INTO identity VALUES", identities)
-        rows = [_total_row(key, self._totals[key]) for key in totals]
-        write_rows(connection, "INSERT OR REPLACE INTO cycle_total VALUES", rows)
+    def _make_room_in_memory(self) -> None:
+        """Drop the ledgers that have not changed for longest; nothing in them may still have to be written."""
+        for ledger in sorted(self._ledgers.values(), key=attrgetter("round")):
+            if self._cached <= LEFT_CACHED * MOST_CACHED:
+                break
+            self._drop(ledger.node)
 
     def forget(self) -> None:
         """Drop what mirrors the database, after a failed commit."""
-        for store in (self._seen, self._floors, self._totals, self._dirty_seen, self._dirty_totals, self._fresh):
+        for store in (self._ledgers, self._changed, self._due, self._texts):
             store.clear()
-        self._due_seen.clear()
-        self._due_totals.clear()
         self._due_until = None
-        self._behind = 0
+        self._cached = self._behind = 0
         self._whole = self._loaded = False
 
     def forget_node(self, connection: sqlite3.Connection, node: str) -> None:
@@ -177,60 +201,97 @@ class Taken:
         self._whole = True  # the rows of earlier groups name it
         for table in ("identity", "identity_floor", "cycle_total"):
             connection.execute(f"DELETE FROM {table} WHERE node = ?", (node,))  # noqa: S608 -- constants
-        for keys in (self._dirty_seen, self._dirty_totals):
-            keys -= {key for key in keys if key[0] == node}
-        self._due_seen = [key for key in self._due_seen if key[0] != node]
-        self._due_totals = [key for key in self._due_totals if key[0] != node]
-        for seen in [key for key in self._seen if key[0] == node]:
-            del self._seen[seen]
-        for total in [key for key in self._totals if key[0] == node]:
-            del self._totals[total]
-        self._floors.pop(node, None)
+        self._drop(node)
 
-    def _seen_of(self, connection: sqlite3.Connection, key: tuple[str, int]) -> SeenRanges | None:
-        seen = self._seen.get(key)
+    def _drop(self, node: str) -> None:
+        ledger = self._ledgers.pop(node, None)
+        if ledger is not None:
+            self._cached -= ledger.size
+            ledger.clear()  # it may still be among those to be written
+
+    def _ledger(self, node: str) -> Ledger:
+        ledger = self._ledgers.get(node)
+        if ledger is None:
+            ledger = self._ledgers[node] = Ledger(node)
+        return ledger
+
+    def _note_change(self, ledger: Ledger) -> None:
+        if ledger.round != self._round:
+            ledger.round = self._round
+            self._changed.append(ledger)
+
+    def _turn_to_boot(self, connection: sqlite3.Connection, ledger: Ledger, boot: int) -> bool:
+        """Make a boot the one that the ledger has at hand; False: it is too old to be told apart."""
+        seen = ledger.boots.get(boot)
         if seen is None:
-            row = connection.execute("SELECT seen FROM identity WHERE node = ? AND boot = ?", key).fetchone()
-            seen = SeenRanges.from_text(row[0]) if row else None
-        return seen
+            if boot <= self._floor(connection, ledger):
+                return False
+            seen = self._read_boot(connection, ledger, boot)
+            if seen is None:
+                if not self._make_room(connection, ledger, boot):
+                    return False
+                self._whole = True  # the row of a boot is there from its first group on: only those are counted
+                seen = SeenRanges()
+            self._keep_boot(ledger, boot, seen)
+        ledger.boot, ledger.seen = boot, seen
+        return True
 
-    def _floor(self, connection: sqlite3.Connection, node: str) -> int:
-        floor = self._floors.get(node)
+    def _turn_to_form(self, connection: sqlite3.Connection, ledger: Ledger, form: Form) -> bool:
+        """Make a form the one that the ledger has at hand; False: a channel is in it twice."""
+        if form.distinct:
+            names = [name for name, _ in form.counting]
+            ledger.form, ledger.text = form, _text(names)
+            ledger.counters = tuple([self.total(connection, ledger, name) for name in names])
+        return form.distinct
+
+    def _keep_boot(self, ledger: Ledger, boot: int, seen: SeenRanges) -> None:
+        self._cached += boot not in ledger.boots
+        ledger.boots[boot] = seen
+
+    def _read_boot(self, connection: sqlite3.Connection, ledger: Ledger, boot: int) -> SeenRanges | None:
+        query = "SELECT seen FROM identity WHERE node = ? AND boot = ?"
+        row = connection.execute(query, (ledger.node, boot)).fetchone()
+        return SeenRanges.from_text(row[0]) if row else None
+
+    def _floor(self, connection: sqlite3.Connection, ledger: Ledger) -> int:
+        floor = ledger.floor
         if floor is None:
-            row = connection.execute("SELECT boot FROM identity_floor WHERE node = ?", (node,)).fetchone()
-            floor = self._floors[node] = row[0] if row else -1
+            row = connection.execute("SELECT boot FROM identity_floor WHERE node = ?", (ledger.node,)).fetchone()
+            floor = ledger.floor = row[0] if row else -1
         return floor
 
-    def _make_room(self, connection: sqlite3.Connection, pack: Pack) -> bool:
+    def _make_room(self, connection: sqlite3.Connection, ledger: Ledger, boot: int) -> bool:
         """Before a boot is added, forget the oldest ones beyond the limit and raise the floor to them; False: it is too old itself."""
-        query = "SELECT boot FROM identity WHERE node = ? ORDER BY boot DESC LIMIT -1 OFFSET ?"
-        old = [row[0] for row in connection.execute(query, (pack.node, MAX_BOOTS - 1))]
-        if not old:
+        query = "SELECT boot FROM identity WHERE node = ? ORDER BY boot DESC LIMIT 1 OFFSET ?"
+        found = connection.execute(query, (ledger.node, MAX_BOOTS - 1)).fetchone()
+        if found is None:
             return True
-        if pack.boot < old[0]:
+        floor = found[0]
+        if boot < floor:
             return False
-        connection.execute("DELETE FROM identity WHERE node = ? AND boot <= ?", (pack.node, old[0]))
-        connection.execute("INSERT OR REPLACE INTO identity_floor VALUES (?, ?)", (pack.node, old[0]))
-        self._floors[pack.node] = old[0]
-        gone = {(pack.node, boot) for boot in old}
-        self._dirty_seen -= gone
-        self._due_seen = [key for key in self._due_seen if key not in gone]
-        for key in gone:
-            self._seen.pop(key, None)
+        connection.execute("DELETE FROM identity WHERE node = ? AND boot <= ?", (ledger.node, floor))
+        connection.execute("INSERT OR REPLACE INTO identity_floor VALUES (?, ?)", (ledger.node, floor))
+        self._cached -= ledger.size
+        ledger.forget_boots(floor)
+        self._cached += ledger.size
         return True
 
 
-def _load_total(connection: sqlite3.Connection, key: tuple[str, str]) -> CycleTotal:
-    query = (
-        "SELECT highest, settled, settled_boot, newest_ms, newest_total FROM cycle_total WHERE node = ? AND name = ?"
-    )
-    row = connection.execute(query, key).fetchone()
+def _write(connection: sqlite3.Connection, ledgers: Iterable[Ledger]) -> None:
+    identities: Rows = []
+    totals: Rows = []
+    for ledger in ledgers:
+        changed_boots, changed_totals = ledger.changed_rows()
+        identities += changed_boots
+        totals += changed_totals
+    write_rows(connection, "INSERT OR REPLACE INTO identity VALUES", identities)
+    write_rows(connection, "INSERT OR REPLACE INTO cycle_total VALUES", totals)
+
+
+def _read_total(connection: sqlite3.Connection, node: str, name: str) -> CycleTotal:
+    query = "SELECT highest, settled, settled_boot, newest_ms FROM cycle_total WHERE node = ? AND name = ?"
+    row = connection.execute(query, (node, name)).fetchone()
     if row is None:
         return CycleTotal()
     highest = {int(boot): int(count) for boot, count in json.loads(row[0]).items()}
-    return CycleTotal(highest, *row[1:])
-
-
-def _total_row(key: tuple[str, str], total: CycleTotal) -> tuple[object, ...]:
-    highest = json.dumps(total.highest)
-    return (*key, highest, total.settled, total.settled_boot, total.newest_ms, total.newest_total)
+    return CycleTotal.restored(highest, *row[1:])
