@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 NOW = 1_764_000_000_000
 SMALL = Limits(boots=3, ranges=3, open_boots=2)
 FORMS = (
-    Form(("temperature/0", "cycles/0"), (1,)),
-    Form(("cycles/1", "temperature/0", "cycles/0"), (0, 2)),
-    Form(("temperature/0", "temperature/1"), ()),
-    Form(("cycles/0", "temperature/0", "cycles/0"), (0, 2)),  # a channel twice
+    Form(("temperature/0", "cycles/0"), "dq", (1,)),
+    Form(("cycles/1", "temperature/0", "cycles/0"), "qdq", (0, 2)),
+    Form(("temperature/0", "temperature/1"), "dd", ()),
+    Form(("cycles/0", "temperature/0", "cycles/0"), "qdq", (0, 2)),  # a channel twice
 )
 
 
@@ -155,7 +155,7 @@ def a_pack(node: str, boot: int, seq: int, form: Form, raw: int, at: int, *, col
         times = [NOW + at + step * place for place in range(len(form.names))]
         values = tuple(raw + place if place in counted else float(raw) for place in range(len(form.names)))
         if columns:
-            return Pack(node, boot, seq, counted=form.counted, columns=Columns(form, times, values, max(times)))
+            return Pack(node, boot, seq, counted=form.counted, columns=Columns.of(form, times, values))
         return Pack(node, boot, seq, list(map(Reading, form.names, times, values)))
 
     return make
