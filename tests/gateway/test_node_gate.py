@@ -21,7 +21,8 @@ from andon_gateway.cli import main
 from andon_gateway.nodes.clock import PACKS, ClockWatch
 from andon_gateway.nodes.gate import UNKNOWN_SILENT_MS, GateLimits, NodeGate
 from andon_gateway.nodes.table import Address, NodeTable
-from andon_gateway.senml.pack import Columns, Form, Pack, Reading
+from andon_gateway.senml.columns import Columns, Form
+from andon_gateway.senml.pack import Pack, Reading
 from andon_gateway.spool.database import GroupCommit, open_reader
 from andon_gateway.uplink.assets import AssetsEvent, AssetTable
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from andon_gateway.senml.pack import Columns, Form, Pack, Reading
+from andon_gateway.senml.columns import Columns, Form
+from andon_gateway.senml.pack import Pack, Reading
 from andon_gateway.spool import database as database_module
 from andon_gateway.spool import forms as forms_module
 from andon_gateway.spool import shelf as shelf_module

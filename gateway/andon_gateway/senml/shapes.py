@@ -13,7 +13,8 @@ from math import isfinite
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from andon_gateway.senml.pack import FUTURE_LIMIT_MS, RELATIVE_LIMIT_US, Columns, Form, Pack
+from andon_gateway.senml.columns import Columns, Form
+from andon_gateway.senml.pack import FUTURE_LIMIT_MS, RELATIVE_LIMIT_US, Pack
 from andon_gateway.vocabulary import INTEGER_LIMIT, QUANTITIES
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from andon_gateway.spool.packed import layout_text
 if TYPE_CHECKING:
     import sqlite3
 
-    from andon_gateway.senml.pack import Form
+    from andon_gateway.senml.columns import Form
 
 MOST_FORMS: Final = 1024
 """A text has at most 2 kB and is there twice, in the table and its index; these bytes are in no quota."""

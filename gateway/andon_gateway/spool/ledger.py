@@ -10,7 +10,7 @@ from andon_gateway.spool.cycles import NO_BOOT, CycleTotal
 from andon_gateway.spool.identity import SeenRanges
 
 if TYPE_CHECKING:
-    from andon_gateway.senml.pack import Form
+    from andon_gateway.senml.columns import Form
 
 Rows = list[tuple[object, ...]]
 NEVER: Final = -1

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from andon_gateway.senml.pack import Form
+    from andon_gateway.senml.columns import Form
 
 
 def layout_text(form: Form) -> str:

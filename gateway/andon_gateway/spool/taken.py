@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
 
-    from andon_gateway.senml.pack import Columns, Form, Pack
+    from andon_gateway.senml.columns import Columns, Form
+    from andon_gateway.senml.pack import Pack
     from andon_gateway.spool.ledger import Rows
 
 MOST_CACHED: Final = 40_000

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
-from andon_gateway.senml.pack import Columns, Form, Pack, Reading
+from andon_gateway.senml.columns import Columns, Form
+from andon_gateway.senml.pack import Pack, Reading
 
 Packed = tuple[Any, ...]
 MOST_FORMS: Final = 1 << 12
