@@ -53,6 +53,7 @@ class Rig:
         disturbances: Share of the server's core that others used, for each window so far.
         memory: Looks at how quick the machine's memory is.
         memory_ns: What it found before each window so far.
+        running: The servers that run at this moment, loaded or not.
     """
 
     folder: Path
@@ -63,6 +64,7 @@ class Rig:
     disturbances: list[float] = field(default_factory=list)
     memory: MemoryProbe = field(default_factory=MemoryProbe)
     memory_ns: list[float] = field(default_factory=list)
+    running: list[ServerProcess] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -170,18 +172,23 @@ def _cost_us(rig: Rig, subject: Subject, load: str, run: Callable[[Generator], T
         with closing(Generator([node.lane for node in subject.nodes])) as generator:
             core_before, began = core_busy_s(rig.cores[1]), time.monotonic()
             before = sum(server.cpu_s() for server in subject.servers)
+            compared = [server for server in rig.running if server not in subject.servers]
+            compared_before = sum(server.cpu_s() for server in compared)
             tally = run(generator)
     finally:
         gc.enable()
     _check(subject, tally)
     subject.finish(subject.sent)
     used = sum(server.cpu_s() for server in subject.servers) - before
-    others = max(0.0, (core_busy_s(rig.cores[1]) - core_before - used) / (time.monotonic() - began))
+    seconds = time.monotonic() - began
+    others = max(0.0, (core_busy_s(rig.cores[1]) - core_before - used) / seconds)
+    idle_ones = (sum(server.cpu_s() for server in compared) - compared_before) / seconds
     rig.disturbances.append(others)
     cost = used / tally.answered * 1e6
     rig.say(
         f"{subject.name}, {load}: {cost:.1f} us/message ({tally.answered} messages, {tally.answered / tally.seconds:.0f}/s, server busy "
-        f"{used / tally.seconds:.0%}, others on its core {others:.0%}, generator busy "
+        f"{used / tally.seconds:.0%}, others on its core {others:.0%}, "
+        f"of it the compared servers {idle_ones:.0%}, generator busy "
         f"{tally.generator_cpu_s / tally.seconds:.0%}, repeated {tally.repeated}, a look-up in memory before {memory_ns:.0f} ns)"
     )
     return cost

@@ -58,6 +58,7 @@ def compare(
             subject = attempt(rig, name, partial(_enter, stack, start, rig))
             if subject is not None:
                 running[name] = subject
+                rig.running.extend(subject.servers)
         for kind, window in windows.items():
             for turn in range(rounds):
                 # Back and forth, so that nobody always comes after the one that leaves the processor hot.
@@ -70,6 +71,7 @@ def compare(
         for name, subject in list(running.items()):
             if attempt(rig, name, partial(_conclude, subject)) is None:
                 del running[name]
+    rig.running.clear()
     return {kind: {name: figures[name] for name in running} for kind, figures in found.items()}
 
 
