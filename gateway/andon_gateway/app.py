@@ -27,10 +27,10 @@ from andon_gateway.configurations.orders import ConfigurationStore
 from andon_gateway.configurations.procedure import ConfigurationProcedure
 from andon_gateway.errors import GatewayError, SettingsError, StorageUnavailable
 from andon_gateway.gateway import Gateway, authority
-from andon_gateway.nodes.clock_watch import ClockWatch, read_noted
 from andon_gateway.nodes.gate import GateLimits, NodeGate
 from andon_gateway.nodes.metrics import ClockCollector
 from andon_gateway.nodes.own_clock import OwnClock
+from andon_gateway.nodes.own_clock_watch import OwnClockWatch, read_noted
 from andon_gateway.nodes.table import NodeTable
 from andon_gateway.operations.allocator import keep_large_blocks_apart
 from andon_gateway.operations.garbage_collection import collect_seldom
@@ -205,9 +205,9 @@ def _clock(settings: Settings, gate: NodeGate, noted_ms: int) -> OwnClock:
     return OwnClock(gate.others_in_time, noted_ms, trusted=settings.gateway.trust_clock)
 
 
-def _clock_watch(database: GroupCommit, intake: TelemetryIntake) -> ClockWatch:
+def _clock_watch(database: GroupCommit, intake: TelemetryIntake) -> OwnClockWatch:
     """Watches the gateway's own clock, and has looked at it once: before the first pack comes."""
-    watch = ClockWatch(intake.clock, database, now_ms, synchronised, intake.clock_judged)
+    watch = OwnClockWatch(intake.clock, database, now_ms, synchronised, intake.clock_judged)
     watch.look()
     return watch
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from andon_gateway.coap.fast_path import FastCounts
     from andon_gateway.coap.server import CoapEndpoint
     from andon_gateway.commands.relay import CommandRunner
-    from andon_gateway.nodes.clock_watch import ClockWatch
     from andon_gateway.nodes.gate import NodeGate
+    from andon_gateway.nodes.own_clock_watch import OwnClockWatch
     from andon_gateway.nodes.table import NodeTable
     from andon_gateway.operations.http_api import HttpServer
     from andon_gateway.orders.store import OrderReport
@@ -74,7 +74,7 @@ class Gateway:
     assets: AssetTable
     spool: Spool
     gate: NodeGate
-    clock: ClockWatch
+    clock: OwnClockWatch
     rules: EdgeRules
     pull: RulesPull
     http_client: httpx.AsyncClient

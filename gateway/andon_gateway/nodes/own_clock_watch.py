@@ -33,7 +33,7 @@ def read_noted(connection: sqlite3.Connection) -> int:
     return int(connection.execute(query, (NOTED,)).fetchone()[0])
 
 
-class ClockWatch:
+class OwnClockWatch:
     """Used in the event loop.
 
     Args:
