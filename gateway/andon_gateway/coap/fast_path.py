@@ -244,8 +244,12 @@ class FastPath:
             self._later(EMPTY_ACK_DELAY_S, self._acknowledge)
         self._keep(packs, sources, exchanges)
 
-    def _keep(self, packs: Sequence[Any], sources: Sequence[Address], exchanges: Sequence[_Exchange]) -> None:
-        self._intake.keep(packs, sources, self._now_ms, lambda outcomes: self._answer_all(exchanges, outcomes))
+    def _keep(self, packs: Sequence[Any], sources: Sequence[Address], exchanges: list[_Exchange]) -> None:
+        def done(outcomes: list[Outcome]) -> None:
+            self._answer_all(exchanges, outcomes)
+            exchanges.clear()  # `_acknowledge` would hold them for long, and the next ones would lie in memory that no cache has
+
+        self._intake.keep(packs, sources, self._now_ms, done)
 
     def _meet(self, route: Route) -> int:
         """Number a sender. Numbers are never used again, so forgetting senders cannot confuse one with another."""

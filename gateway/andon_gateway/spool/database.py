@@ -153,6 +153,7 @@ class GroupCommit:
         self._connection: sqlite3.Connection | None = open_database(path)
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._closed = False
+        self._busy = False
         # Weight put into the queue, counted in the event loop, and taken out of it, counted in the writer thread.
         self._given = 0
         self._taken = 0
@@ -220,19 +221,24 @@ class GroupCommit:
             self._thread.join()
 
     def _run(self) -> None:
-        busy = False
-        while True:
-            first = self._queue.get()
-            group = [] if first is None else [first]
-            stopping = first is None or not self._collect(group, busy=busy)
-            self._taken += sum(work.weight for work in group)
-            busy = len(group) > 1  # many packs in one change have been gathered before
-            if group:
-                self._commit(group)
-            if stopping:
-                break
+        while self._serve():
+            pass
         if self._connection is not None:
             self._connection.close()
+
+    def _serve(self) -> bool:
+        """Commit the next group; False: it was the last one.
+
+        A function of its own, so that a group's packs are given back before the next one is waited for, which then lies in the same memory.
+        """
+        first = self._queue.get()
+        group = [] if first is None else [first]
+        stopping = first is None or not self._collect(group, busy=self._busy)
+        self._taken += sum(work.weight for work in group)
+        self._busy = len(group) > 1  # many packs in one change have been gathered before
+        if group:
+            self._commit(group)
+        return not stopping
 
     def _collect(self, group: list[_Work], *, busy: bool) -> bool:
         """Fill the group; False when the end of the queue was reached."""

@@ -75,7 +75,7 @@ class WorkerPath(FastPath):
             return None
         return (kid, piv) if piv and kid is not None and self._keys.of_kid(kid) is not None else None
 
-    def _keep(self, packs: Sequence[Any], sources: Sequence[Address], exchanges: Sequence[_Exchange]) -> None:
+    def _keep(self, packs: Sequence[Any], sources: Sequence[Address], exchanges: list[_Exchange]) -> None:
         proofs = [None if item.binding is None else (item.binding.kid, item.binding.piv) for item in exchanges]
 
         def done(outcomes: list[Outcome]) -> None:
@@ -83,6 +83,7 @@ class WorkerPath(FastPath):
                 self._answer_all(exchanges, outcomes)
             else:
                 self._sort_out(exchanges, outcomes)
+            exchanges.clear()
 
         self._upstream.keep(packs, sources, self._now_ms, done, proofs)
 
